@@ -1,0 +1,182 @@
+//! Where time, ids and randomness come from: passed in, so that tests are exact.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::ids::{JobId, TaskId};
+
+/// Tells the time.
+pub trait Clock: Send + Sync + std::fmt::Debug {
+    /// The time now, UTC.
+    fn now(&self) -> Timestamp;
+}
+
+/// Makes ids. The time is the caller's, so that ids and `created_at` agree.
+pub trait Ids: Send + Sync + std::fmt::Debug {
+    /// A new `UUIDv7` for the given time.
+    fn uuid(&self, now: Timestamp) -> Uuid;
+}
+
+/// Gives random numbers for jitter. Never for secrets.
+pub trait Randomness: Send + Sync + std::fmt::Debug {
+    /// A number in `0.0..1.0`, evenly spread.
+    fn unit(&self) -> f64;
+}
+
+/// Clock, ids and randomness together, as services take them.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids.
+    pub ids: Arc<dyn Ids>,
+    /// Jitter.
+    pub randomness: Arc<dyn Randomness>,
+}
+
+impl Sources {
+    /// The system's clock and generator: what every service but a test uses.
+    #[must_use]
+    pub fn system() -> Self {
+        Self {
+            clock: Arc::new(System),
+            ids: Arc::new(System),
+            randomness: Arc::new(System),
+        }
+    }
+
+    /// The time now, UTC.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A new job id.
+    #[must_use]
+    pub fn job_id(&self) -> JobId {
+        JobId::from_uuid(self.ids.uuid(self.clock.now()))
+    }
+
+    /// A new task id.
+    #[must_use]
+    pub fn task_id(&self) -> TaskId {
+        TaskId::from_uuid(self.ids.uuid(self.clock.now()))
+    }
+}
+
+/// The machine's own clock and generator.
+#[derive(Debug, Clone, Copy)]
+struct System;
+
+impl Clock for System {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the machine's clock"
+    )]
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+impl Ids for System {
+    #[expect(clippy::disallowed_methods, reason = "the one place that makes ids")]
+    fn uuid(&self, now: Timestamp) -> Uuid {
+        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+        let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
+        // The counter inside `ContextV7` keeps ids of one millisecond in the order they were made.
+        Uuid::new_v7(uuid::Timestamp::from_unix(
+            uuid::ContextV7::new(),
+            seconds,
+            nanos,
+        ))
+    }
+}
+
+impl Randomness for System {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that draws random numbers"
+    )]
+    fn unit(&self) -> f64 {
+        rand::random()
+    }
+}
+
+/// A clock that stands still until told, ids that count up, and a fixed "random" number.
+#[derive(Debug)]
+pub struct Fixed {
+    now: std::sync::Mutex<Timestamp>,
+    next: std::sync::atomic::AtomicU64,
+    unit: f64,
+}
+
+impl Fixed {
+    /// Starts at `now`; every draw gives `unit`.
+    #[must_use]
+    pub fn new(now: Timestamp, unit: f64) -> Arc<Self> {
+        Arc::new(Self {
+            now: std::sync::Mutex::new(now),
+            next: std::sync::atomic::AtomicU64::new(1),
+            unit,
+        })
+    }
+
+    /// Moves the clock on.
+    pub fn advance(&self, by: std::time::Duration) {
+        let mut now = self
+            .now
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        *now = now.checked_add(by).unwrap_or(Timestamp::MAX);
+    }
+
+    /// These sources as services take them.
+    #[must_use]
+    pub fn sources(self: &Arc<Self>) -> Sources {
+        Sources {
+            clock: self.clone(),
+            ids: self.clone(),
+            randomness: self.clone(),
+        }
+    }
+}
+
+impl Clock for Fixed {
+    fn now(&self) -> Timestamp {
+        *self
+            .now
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Ids for Fixed {
+    fn uuid(&self, now: Timestamp) -> Uuid {
+        let next = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let millis = u64::try_from(now.as_millisecond()).unwrap_or(0);
+        let mut tail = [0; 10];
+        tail[2..].copy_from_slice(&next.to_be_bytes());
+        uuid::Builder::from_unix_timestamp_millis(millis, &tail).into_uuid()
+    }
+}
+
+impl Randomness for Fixed {
+    fn unit(&self) -> f64 {
+        self.unit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_ids_are_version_7_and_distinct() {
+        let sources = Sources::system();
+        let (a, b) = (sources.job_id(), sources.job_id());
+        assert_eq!(a.as_uuid().get_version_num(), 7);
+        assert_ne!(a, b);
+    }
+}
