@@ -1,1 +1,12 @@
-//! .
+//! Reads tables that people hand in: detects how they are written, types and checks every cell, and
+//! writes valid rows, rejected rows, findings and a report. No tokio, no network, no clock.
+//!
+//! The way of a file:
+//! ```text
+//! source ─▶ encoding ─▶ dialect ─▶ reader (csv | workbook) ─▶ batch of raw cells ─▶ validate ─▶ outputs
+//! ```
+//! [`task::run`] is the one entry: the worker calls it inside the child process `filejobs engine`,
+//! `filejobs check` and the tests call it in their own process.
+
+pub mod batch;
+pub mod task;
