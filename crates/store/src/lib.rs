@@ -1,1 +1,214 @@
-//! .
+//! The record of every job: one trait, one implementation per database, one conformance suite.
+//!
+//! What an implementation promises, whatever the database:
+//! * Every transition is one guarded statement: expected state and, for tasks, the attempt. A caller whose
+//!   expectation no longer holds gets [`Error::Stale`] (tasks) or [`Error::Illegal`] (jobs) and nothing changes.
+//! * A task's effects (counters, result parts, findings, state, events, webhook outbox) become visible in one
+//!   transaction. Findings are written ahead in small batches that nobody sees until that transaction links them,
+//!   so that a million findings never hold up another writer.
+//! * Times come from the caller's clock in `Sources`, except leases on a shared database, which use the database's.
+//! * Dropping a future of this trait at any await leaves the database either unchanged or changed in full.
+
+mod error;
+mod model;
+
+pub use error::Error;
+pub use model::*;
+
+use std::time::Duration;
+
+use filejobs_core::failure::Failure;
+use filejobs_core::{JobId, Namespace, TaskId, WorkerId};
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+
+/// A result of a store call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The database, as services see it.
+#[async_trait::async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug {
+    // --- health and change feed -------------------------------------------------------------------------
+
+    /// Answers when the database does.
+    async fn ping(&self) -> Result<()>;
+
+    /// Which jobs changed. A hint: messages can be lost, so that every listener also polls.
+    fn changes(&self) -> broadcast::Receiver<Change>;
+
+    // --- handing in ---------------------------------------------------------------------------------------
+
+    /// Reserves an idempotency key before the body is read. A reservation is dropped by
+    /// [`Store::release_key`], taken up by [`Store::create_job`], and ends by itself after `hold`.
+    async fn reserve_key(
+        &self,
+        namespace: &Namespace,
+        key: &str,
+        hold: Duration,
+    ) -> Result<Reservation>;
+
+    /// Gives a reservation back after an upload that came to nothing.
+    async fn release_key(&self, namespace: &Namespace, key: &str) -> Result<()>;
+
+    /// Creates the job, its first task, its first event, and takes up its idempotency key, in one transaction.
+    async fn create_job(&self, new: NewJob) -> Result<Job>;
+
+    // --- looking ------------------------------------------------------------------------------------------
+
+    /// One job.
+    async fn job(&self, id: JobId) -> Result<Option<Job>>;
+
+    /// A page of jobs, newest first.
+    async fn jobs(
+        &self,
+        filter: &JobFilter,
+        page: Page<JobCursor>,
+    ) -> Result<Listed<Job, JobCursor>>;
+
+    /// A page of a job's findings in order of row and ordinal. `None` for an unknown job.
+    async fn findings(
+        &self,
+        id: JobId,
+        filter: &FindingFilter,
+        page: Page<FindingCursor>,
+    ) -> Result<Option<Listed<StoredFinding, FindingCursor>>>;
+
+    /// The parts of a job's valid rows, in row order.
+    async fn parts(&self, id: JobId) -> Result<Vec<StoredPart>>;
+
+    /// Keys of the rejected rows' pieces, in row order; each begins with the header line.
+    async fn rejected(&self, id: JobId) -> Result<Vec<String>>;
+
+    /// The job's events after `after` (0 for all), oldest first, at most `limit`.
+    async fn events(&self, id: JobId, after: u64, limit: u32) -> Result<Vec<Event>>;
+
+    // --- steering a job -----------------------------------------------------------------------------------
+
+    /// Cancels: open tasks end, an event and a webhook are written. Unchanged when already cancelled.
+    async fn cancel(&self, id: JobId) -> Result<Job>;
+
+    /// Starts over: `generation + 1`, counters, findings, parts and tasks cleared, one new first task.
+    async fn retry(&self, id: JobId) -> Result<Job>;
+
+    /// Holds back: published and running tasks go back to pending without spending an attempt.
+    async fn suspend(&self, id: JobId) -> Result<Job>;
+
+    /// Lets go on.
+    async fn resume(&self, id: JobId) -> Result<Job>;
+
+    /// Changes the priority of a job that is queued or suspended.
+    async fn set_priority(&self, id: JobId, priority: u8) -> Result<Job>;
+
+    /// Deletes a job that is not processing and leaves a [`Tombstone`] until its blobs are gone.
+    async fn delete(&self, id: JobId) -> Result<Tombstone>;
+
+    // --- scheduling ---------------------------------------------------------------------------------------
+
+    /// Tasks that may be published now: per namespace and priority the oldest `per_group`.
+    async fn waiting(&self, per_group: u32) -> Result<Vec<Waiting>>;
+
+    /// How many tasks are published but not claimed.
+    async fn published(&self) -> Result<u64>;
+
+    /// Marks tasks published; leaves out those that are no longer pending. The result is what goes to the queue.
+    async fn publish(&self, tasks: &[TaskId]) -> Result<Vec<Ticket>>;
+
+    /// Tasks published longer than `older_than` ago and not claimed, marked published anew.
+    async fn republish(&self, older_than: Duration, limit: u32) -> Result<Vec<Ticket>>;
+
+    /// Running tasks whose lease has run out.
+    async fn expired_leases(&self, limit: u32) -> Result<Vec<Expired>>;
+
+    /// Jobs that ended before `before`, oldest first.
+    async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<JobId>>;
+
+    /// Deleted jobs whose blobs may still be there.
+    async fn tombstones(&self, limit: u32) -> Result<Vec<Tombstone>>;
+
+    /// The blobs of a deleted job are gone.
+    async fn bury(&self, id: JobId) -> Result<()>;
+
+    /// Which of `ids` exist as jobs: the orphan sweep asks before it removes blobs.
+    async fn existing(&self, ids: &[JobId]) -> Result<Vec<JobId>>;
+
+    /// Removes what no job refers to any more: findings of lost attempts and of deleted or retried jobs, expired
+    /// idempotency keys, workers long gone. Returns how many rows went, at most about `limit`.
+    async fn sweep(&self, limit: u32) -> Result<u64>;
+
+    /// Depth, age and speed of the queue.
+    async fn queue_stats(&self) -> Result<QueueStats>;
+
+    /// Tasks that used up their attempts, newest first.
+    async fn dead_letters(&self, page: Page<TaskId>) -> Result<Listed<DeadLetter, TaskId>>;
+
+    /// Gives a dead task its attempts back and takes its failed job to `QUEUED`, keeping what other tasks have done.
+    async fn replay(&self, task: TaskId) -> Result<Job>;
+
+    // --- working ------------------------------------------------------------------------------------------
+
+    /// Takes the lease of a published task. `None` when the ticket is a duplicate or out of date.
+    async fn claim(
+        &self,
+        ticket: &Ticket,
+        worker: &WorkerId,
+        lease: Duration,
+    ) -> Result<Option<Claimed>>;
+
+    /// Renews leases and writes progress, all in one transaction. Returns the tasks that are no longer this
+    /// worker's (cancelled, suspended, taken over): their children must be killed.
+    async fn renew(&self, worker: &WorkerId, held: &[Held], lease: Duration)
+    -> Result<Vec<TaskId>>;
+
+    /// Commits a plan: the plan task is done and the pieces wait. [`Error::Stale`] when the lease is lost.
+    async fn commit_plan(&self, task: TaskId, attempt: u32, plan: PlanCommit) -> Result<()>;
+
+    /// Commits a task that read to its end; the last one closes the job. [`Error::Stale`] when the lease is lost.
+    async fn commit(&self, task: TaskId, attempt: u32, commit: TaskCommit) -> Result<Job>;
+
+    /// Commits a task whose failure no further attempt can mend (validation, limit): the job fails with what was
+    /// counted and found so far.
+    async fn fail(
+        &self,
+        task: TaskId,
+        attempt: u32,
+        failure: Failure,
+        commit: Option<TaskCommit>,
+    ) -> Result<Job>;
+
+    /// This attempt failed; another follows at `not_before`.
+    async fn retry_task(
+        &self,
+        task: TaskId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: Timestamp,
+    ) -> Result<()>;
+
+    /// Gives a running task back without spending an attempt.
+    async fn release(&self, task: TaskId, attempt: u32) -> Result<()>;
+
+    /// Registers a worker or says that it still lives.
+    async fn beat(&self, worker: &WorkerInfo) -> Result<()>;
+
+    /// Takes a worker off the list.
+    async fn leave(&self, worker: &WorkerId) -> Result<()>;
+
+    /// Workers that have been heard of within `within`.
+    async fn workers(&self, within: Duration) -> Result<Vec<WorkerInfo>>;
+
+    // --- webhooks -----------------------------------------------------------------------------------------
+
+    /// Deliveries that are due; each is hidden from other callers for `hold`.
+    async fn due_deliveries(&self, limit: u32, hold: Duration) -> Result<Vec<Delivery>>;
+
+    /// Writes down an attempt and what follows.
+    async fn record_attempt(
+        &self,
+        delivery: DeliveryId,
+        attempt: DeliveryAttempt,
+        next: NextDelivery,
+    ) -> Result<()>;
+
+    /// A job's deliveries with their attempts, oldest first.
+    async fn deliveries(&self, id: JobId) -> Result<Vec<DeliveryRecord>>;
+}

@@ -1,0 +1,79 @@
+//! What a store call can end with besides its result.
+
+use filejobs_core::{ErrorClass, job};
+
+/// Why a store call did not do what was asked. Nothing has changed, except after [`Error::Unavailable`] and
+/// [`Error::Backend`] in the middle of a commit, where the caller asks again and the guards decide.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such job or task.
+    #[error("not found")]
+    NotFound,
+    /// The job's state does not allow it.
+    #[error(transparent)]
+    Illegal(#[from] job::IllegalTransition),
+    /// The job's state does not allow it, in a way that is no transition (priority, delete).
+    #[error("not possible for a job that is {0}")]
+    WrongState(job::JobState),
+    /// The task is no longer held by this worker under this attempt.
+    #[error("the task's lease is no longer held")]
+    Stale,
+    /// The idempotency key belongs to another body, or is not reserved.
+    #[error("the idempotency key is in use")]
+    KeyTaken,
+    /// The database is full.
+    #[error("the database has no space left")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database is busy or out of reach; later may work.
+    #[error("the database did not answer while {step}")]
+    Unavailable {
+        /// What was being done.
+        step: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The database refused, or holds what it should not.
+    #[error("the database failed while {step}")]
+    Backend {
+        /// What was being done.
+        step: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A findings file that could not be read back.
+    #[error("reading the findings failed")]
+    Findings(#[source] std::io::Error),
+}
+
+impl Error {
+    /// What a caller should do.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::NotFound => ErrorClass::Invalid,
+            Self::Illegal(_) | Self::WrongState(_) | Self::Stale | Self::KeyTaken => {
+                ErrorClass::Conflict
+            }
+            Self::Full(_) | Self::Unavailable { .. } => ErrorClass::Transient,
+            Self::Backend { .. } | Self::Findings(_) => ErrorClass::Permanent,
+        }
+    }
+
+    /// A short name, safe as a metric label.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound => "NotFound",
+            Self::Illegal(_) => "Illegal",
+            Self::WrongState(_) => "WrongState",
+            Self::Stale => "Stale",
+            Self::KeyTaken => "KeyTaken",
+            Self::Full(_) => "Full",
+            Self::Unavailable { .. } => "Unavailable",
+            Self::Backend { .. } => "Backend",
+            Self::Findings(_) => "Findings",
+        }
+    }
+}
