@@ -9,4 +9,8 @@
 //! `filejobs check` and the tests call it in their own process.
 
 pub mod batch;
+pub mod infer;
+pub mod outputs;
 pub mod task;
+pub mod unique;
+pub mod validate;
