@@ -11,6 +11,7 @@
 pub mod batch;
 pub mod infer;
 pub mod outputs;
+pub mod reader;
 pub mod task;
 pub mod unique;
 pub mod validate;
