@@ -1,8 +1,10 @@
 //! What every reader of rows offers to the pipeline, whatever the file is.
 
 use filejobs_core::Failure;
+use filejobs_core::report::Dialect;
 
 use crate::batch::RawBatch;
+use crate::validate::Places;
 
 /// Hands out the data rows of one table, in order.
 pub trait RowReader: Send {
@@ -23,8 +25,12 @@ pub struct Table {
     pub header_line: u64,
     /// Where the labels begin in the bytes as uploaded; absent in workbooks and transcoded text.
     pub header_offset: Option<u64>,
+    /// How text is delimited; absent for workbooks.
+    pub dialect: Option<Dialect>,
     /// The name of the sheet in a workbook.
     pub sheet: Option<String>,
+    /// What the places in the batches mean.
+    pub places: Places,
     /// What follows the labels.
     pub rows: Box<dyn RowReader>,
 }
@@ -35,7 +41,9 @@ impl std::fmt::Debug for Table {
             .field("labels", &self.labels)
             .field("header_line", &self.header_line)
             .field("header_offset", &self.header_offset)
+            .field("dialect", &self.dialect)
             .field("sheet", &self.sheet)
+            .field("places", &self.places)
             .finish_non_exhaustive()
     }
 }
