@@ -231,9 +231,9 @@ impl FileName {
         let mut shown = String::with_capacity(last.len());
         for c in last.chars() {
             if is_invisible(c) {
-                shown.extend(c.escape_unicode())
+                shown.extend(c.escape_unicode());
             } else {
-                shown.push(c)
+                shown.push(c);
             }
         }
         let count = shown.chars().count();
@@ -342,7 +342,8 @@ mod tests {
         assert_eq!(name("日本.csv").sanitized(), "__.csv");
         let long = name(&format!("{}.csv", "n".repeat(4096)));
         assert_eq!(long.as_str().chars().count(), 255);
-        assert!(long.as_str().ends_with(".csv") && long.sanitized().ends_with(".csv"));
+        assert_eq!(FileType::from_name(long.as_str()), Some(FileType::Csv));
+        assert_eq!(FileType::from_name(&long.sanitized()), Some(FileType::Csv));
         assert!(long.sanitized().len() <= 100);
     }
 }

@@ -82,13 +82,12 @@ impl JobState {
         use JobEvent::{Cancel, Complete, Fail, Resume, Retry, Start, Suspend};
         use JobState::{Cancelled, Completed, Failed, Processing, Queued, Suspended};
         match (self, event) {
-            (Queued | Processing, Start) => Ok(Processing),
+            (Queued | Processing, Start) | (Processing, Resume) => Ok(Processing),
             (Processing, Complete) => Ok(Completed),
             (Queued | Processing | Suspended, Fail) => Ok(Failed),
             (Queued | Processing | Suspended | Cancelled, Cancel) => Ok(Cancelled),
             (Queued | Processing | Suspended, Suspend) => Ok(Suspended),
             (Suspended | Queued, Resume) | (Failed | Cancelled, Retry) => Ok(Queued),
-            (Processing, Resume) => Ok(Processing),
             (Suspended | Completed | Failed | Cancelled, Start)
             | (Queued | Suspended | Completed | Failed | Cancelled, Complete)
             | (Completed | Failed | Cancelled, Fail | Suspend | Resume)

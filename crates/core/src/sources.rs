@@ -1,9 +1,9 @@
 //! Where time, ids and randomness come from: passed in, so that tests are exact.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
-use uuid::Uuid;
+use uuid::{ContextV7, Uuid};
 
 use crate::ids::{JobId, TaskId};
 
@@ -40,10 +40,11 @@ impl Sources {
     /// The system's clock and generator: what every service but a test uses.
     #[must_use]
     pub fn system() -> Self {
+        let system = Arc::new(System::default());
         Self {
-            clock: Arc::new(System),
-            ids: Arc::new(System),
-            randomness: Arc::new(System),
+            clock: system.clone(),
+            ids: system.clone(),
+            randomness: system,
         }
     }
 
@@ -67,8 +68,11 @@ impl Sources {
 }
 
 /// The machine's own clock and generator.
-#[derive(Debug, Clone, Copy)]
-struct System;
+#[derive(Debug, Default)]
+struct System {
+    /// Counts within a millisecond, so that ids sort in the order they were made.
+    order: Mutex<ContextV7>,
+}
 
 impl Clock for System {
     #[expect(
@@ -81,16 +85,10 @@ impl Clock for System {
 }
 
 impl Ids for System {
-    #[expect(clippy::disallowed_methods, reason = "the one place that makes ids")]
     fn uuid(&self, now: Timestamp) -> Uuid {
         let seconds = u64::try_from(now.as_second()).unwrap_or(0);
         let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
-        // The counter inside `ContextV7` keeps ids of one millisecond in the order they were made.
-        Uuid::new_v7(uuid::Timestamp::from_unix(
-            uuid::ContextV7::new(),
-            seconds,
-            nanos,
-        ))
+        Uuid::new_v7(uuid::Timestamp::from_unix(&self.order, seconds, nanos))
     }
 }
 
@@ -107,7 +105,7 @@ impl Randomness for System {
 /// A clock that stands still until told, ids that count up, and a fixed "random" number.
 #[derive(Debug)]
 pub struct Fixed {
-    now: std::sync::Mutex<Timestamp>,
+    now: Mutex<Timestamp>,
     next: std::sync::atomic::AtomicU64,
     unit: f64,
 }
@@ -117,7 +115,7 @@ impl Fixed {
     #[must_use]
     pub fn new(now: Timestamp, unit: f64) -> Arc<Self> {
         Arc::new(Self {
-            now: std::sync::Mutex::new(now),
+            now: Mutex::new(now),
             next: std::sync::atomic::AtomicU64::new(1),
             unit,
         })
@@ -173,10 +171,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn system_ids_are_version_7_and_distinct() {
+    fn system_ids_are_version_7_and_sort_in_the_order_they_were_made() {
         let sources = Sources::system();
-        let (a, b) = (sources.job_id(), sources.job_id());
-        assert_eq!(a.as_uuid().get_version_num(), 7);
-        assert_ne!(a, b);
+        let ids: Vec<_> = (0..10_000).map(|_| sources.job_id()).collect();
+        assert!(ids.iter().all(|id| id.as_uuid().get_version_num() == 7));
+        assert!(ids.is_sorted_by(|a, b| a < b));
     }
 }
