@@ -1,6 +1,12 @@
 //! Carries tickets from the scheduler to workers. The database decides; the queue may lose or repeat tickets
 //! harmlessly: the scheduler publishes again what nobody claimed, and the claim refuses duplicates.
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod memory;
+
+pub use memory::Memory;
+
 use std::time::Duration;
 
 use filejobs_core::ErrorClass;
@@ -40,6 +46,9 @@ pub enum Error {
     /// The queue is out of reach; later may work.
     #[error("the queue did not answer")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The queue holds as many tickets as it may. Those before the first that did not fit are in it.
+    #[error("the queue is full")]
+    Full,
 }
 
 impl Error {
@@ -47,7 +56,16 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Unavailable(_) => ErrorClass::Transient,
+            Self::Unavailable(_) | Self::Full => ErrorClass::Transient,
+        }
+    }
+
+    /// A short name, safe as a metric label.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "Unavailable",
+            Self::Full => "Full",
         }
     }
 }
