@@ -119,6 +119,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Running tasks whose lease has run out.
     async fn expired_leases(&self, limit: u32) -> Result<Vec<Expired>>;
 
+    /// Gives every published and running task back to pending, whoever holds it and without spending an attempt, and
+    /// takes all workers off the list. Returns how many tasks went back. Only for a service that is alone with its
+    /// database and has just started: what its previous process held can then never be finished by it.
+    async fn take_back_all(&self) -> Result<u64>;
+
     /// Jobs that ended before `before`, oldest first.
     async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<JobId>>;
 
