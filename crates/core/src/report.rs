@@ -70,6 +70,9 @@ impl Tally {
     }
 }
 
+/// Characters of a label that are kept: it is repeated in every finding of its column.
+pub const LABEL_CHARS: usize = 256;
+
 /// How the table was found to be laid out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
@@ -85,12 +88,20 @@ pub struct Layout {
     pub header: bool,
     /// The file's columns in its order.
     pub columns: Vec<ColumnLayout>,
+    /// Last columns with neither label nor values, which are not among `columns`.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub dropped_columns: u32,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// One column of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnLayout {
-    /// The label as it stands in the file; empty for a blank one.
+    /// The label as it stands in the file, without blanks around it and cut at [`LABEL_CHARS`]; empty for a
+    /// blank one.
     pub label: String,
     /// The name in the results: the label made unique.
     pub name: String,

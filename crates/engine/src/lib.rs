@@ -9,9 +9,14 @@
 //! `filejobs check` and the tests call it in their own process.
 
 pub mod batch;
+mod csv;
+mod dialect;
+mod encoding;
 pub mod infer;
+mod layout;
 pub mod outputs;
 pub mod reader;
+mod source;
 pub mod task;
 pub mod unique;
 pub mod validate;

@@ -1,0 +1,226 @@
+//! One record at a time through csv-core: quotes, the end of the text, records over the cap.
+
+use csv_core::{ReadFieldResult, ReadRecordResult, Reader, ReaderBuilder};
+
+use super::records::{line_end, line_ends};
+
+/// csv-core with its buffers.
+#[derive(Debug)]
+pub(super) struct Quoted {
+    reader: Reader,
+    /// Stands at the start of a record, past the place where csv-core looks for a byte order mark.
+    fresh: Reader,
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// What the next record is. Lengths count from its first byte.
+pub(super) enum Record<'a> {
+    /// More bytes are needed to tell.
+    Incomplete,
+    /// An empty line.
+    Empty {
+        /// Where the next record begins.
+        next: usize,
+    },
+    /// Its text, unquoted, now stands at its beginning.
+    Cells {
+        /// Where each cell ends in the text; it begins where the one before ends.
+        ends: &'a [usize],
+        /// The record's length as it came, its line end not counted.
+        length: usize,
+        /// Where the next record begins.
+        next: usize,
+        /// Physical lines it takes.
+        lines: u64,
+    },
+    /// A quote opens and does not close before the cap, or the end.
+    Unclosed {
+        /// End of the line that opens it.
+        end: usize,
+        /// Where the next line begins.
+        next: usize,
+        /// Physical lines until there.
+        lines: u64,
+    },
+    /// Over the cap.
+    TooLong {
+        /// How much of it was looked at: its line ends behind that.
+        skip: usize,
+    },
+}
+
+impl Quoted {
+    pub(super) fn new(delimiter: u8, quote: u8) -> Self {
+        let mut fresh = ReaderBuilder::new()
+            .delimiter(delimiter)
+            .quote(quote)
+            .build();
+        // csv-core drops a byte order mark before the first byte it reads: let that be past.
+        let _ = fresh.read_record(b"\n", &mut [0], &mut [0]);
+        Self {
+            reader: fresh.clone(),
+            fresh,
+            text: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// Cuts the first record off `rest`, which is not empty; `ended` when no byte follows `rest`.
+    pub(super) fn record(&mut self, rest: &mut [u8], cap: usize, ended: bool) -> Record<'_> {
+        if matches!(rest[0], b'\n' | b'\r') {
+            return match line_end(rest, 0, ended) {
+                Some(next) => Record::Empty { next },
+                None => Record::Incomplete,
+            };
+        }
+        // One byte over the cap, which may be the line end.
+        let seen = rest.len().min(cap.saturating_add(1));
+        let scan = self.scan(&rest[..seen]);
+        if let Some(used) = scan.record {
+            // csv-core's bytes include the first byte of the line end.
+            let length = used - 1;
+            let Some(next) = line_end(rest, length, ended) else {
+                return Record::Incomplete;
+            };
+            return self.accept(rest, &scan, length, next);
+        }
+        let over = seen > cap;
+        if !over && !ended {
+            self.reader.clone_from(&self.fresh);
+            return Record::Incomplete;
+        }
+        if self.is_in_quote() {
+            self.reader.clone_from(&self.fresh);
+            return self.unclosed(rest, seen, over, ended);
+        }
+        if over {
+            self.reader.clone_from(&self.fresh);
+            return Record::TooLong { skip: seen };
+        }
+        self.end_of_text(rest, scan, seen)
+    }
+
+    /// Feeds csv-core until the record or `input` ends.
+    fn scan(&mut self, input: &[u8]) -> Scan {
+        if self.text.len() <= input.len() {
+            self.text.resize(input.len() + 1, 0);
+        }
+        if self.ends.is_empty() {
+            self.ends.resize(64, 0);
+        }
+        let mut scan = Scan {
+            record: None,
+            text: 0,
+            ends: 0,
+        };
+        let mut used = 0;
+        while used < input.len() {
+            let (result, read, written, ended) = self.reader.read_record(
+                &input[used..],
+                &mut self.text[scan.text..],
+                &mut self.ends[scan.ends..],
+            );
+            used += read;
+            scan.text += written;
+            scan.ends += ended;
+            match result {
+                ReadRecordResult::Record => {
+                    scan.record = Some(used);
+                    break;
+                }
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                // The text buffer is longer than the input, and the input is never empty.
+                ReadRecordResult::InputEmpty
+                | ReadRecordResult::OutputFull
+                | ReadRecordResult::End => {
+                    break;
+                }
+            }
+        }
+        scan
+    }
+
+    /// A line end closes every record but one whose quote is open.
+    fn is_in_quote(&self) -> bool {
+        let mut probe = self.reader.clone();
+        let (result, ..) = probe.read_record(b"\n", &mut [0; 2], &mut [0; 2]);
+        result != ReadRecordResult::Record
+    }
+
+    /// The last record has no line end.
+    fn end_of_text(&mut self, rest: &mut [u8], mut scan: Scan, seen: usize) -> Record<'_> {
+        if scan.ends == self.ends.len() {
+            self.ends.push(0);
+        }
+        let (_, _, _, ended) = self.reader.read_record(
+            &[],
+            &mut self.text[scan.text..],
+            &mut self.ends[scan.ends..],
+        );
+        scan.ends += ended;
+        self.reader.clone_from(&self.fresh);
+        self.accept(rest, &scan, seen, seen)
+    }
+
+    fn accept(&mut self, rest: &mut [u8], scan: &Scan, length: usize, next: usize) -> Record<'_> {
+        let lines = line_ends(&rest[..length]) + 1;
+        rest[..scan.text].copy_from_slice(&self.text[..scan.text]);
+        Record::Cells {
+            ends: &self.ends[..scan.ends],
+            length,
+            next,
+            lines,
+        }
+    }
+
+    fn unclosed(&self, rest: &[u8], seen: usize, over: bool, ended: bool) -> Record<'static> {
+        let opened = self.open_cell(&rest[..seen]);
+        match memchr::memchr2(b'\n', b'\r', &rest[opened..seen]) {
+            Some(at) => {
+                let end = opened + at;
+                match line_end(rest, end, ended) {
+                    Some(next) => Record::Unclosed {
+                        end,
+                        next,
+                        lines: line_ends(&rest[..end]) + 1,
+                    },
+                    None => Record::Incomplete,
+                }
+            }
+            // One line alone is over the cap: that says more than its open quote.
+            None if over => Record::TooLong { skip: seen },
+            None => Record::Unclosed {
+                end: seen,
+                next: seen,
+                lines: line_ends(&rest[..seen]) + 1,
+            },
+        }
+    }
+
+    /// Where the cell begins that is not over at the end of `text`.
+    fn open_cell(&self, text: &[u8]) -> usize {
+        let mut reader = self.fresh.clone();
+        let mut cell = 0;
+        let mut used = 0;
+        let mut sink = [0; 4096];
+        while used < text.len() {
+            let (result, read, _) = reader.read_field(&text[used..], &mut sink);
+            used += read;
+            if matches!(result, ReadFieldResult::Field { .. }) {
+                cell = used;
+            }
+        }
+        cell
+    }
+}
+
+/// How far csv-core came.
+struct Scan {
+    /// Bytes of the record with the first byte of its line end, when it ended.
+    record: Option<usize>,
+    /// Bytes in [`Quoted::text`].
+    text: usize,
+    /// Cells in [`Quoted::ends`].
+    ends: usize,
+}

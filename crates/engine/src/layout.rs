@@ -1,0 +1,325 @@
+//! From labels to columns: names for the results, fields of the schema, what is wrong with the header.
+//!
+//! The same for text and for workbooks. Findings about the header have row number 0 and cost no rows.
+
+use std::collections::{HashMap, HashSet};
+
+use filejobs_core::report::{ColumnLayout, LABEL_CHARS, Layout};
+use filejobs_core::{Failure, FailureCode, FileType, Finding, FindingCode, TableSchema};
+
+use crate::batch::{RawBatch, RowKind};
+use crate::reader::Table;
+use crate::validate::Places;
+
+/// Names of missing columns that a failure's sentence lists.
+const NAMES_SHOWN: usize = 10;
+
+/// What the header says.
+#[derive(Debug)]
+pub(crate) struct Header {
+    /// The file's columns.
+    pub(crate) layout: Layout,
+    /// What is wrong with the labels, in order.
+    pub(crate) findings: Vec<Finding>,
+    /// Set when the file lacks columns of the schema.
+    pub(crate) failure: Option<Failure>,
+}
+
+impl Header {
+    /// Lays out `table`, whose first rows are `first`.
+    pub(crate) fn new(
+        table: &Table,
+        first: &RawBatch,
+        schema: Option<&TableSchema>,
+        format: FileType,
+    ) -> Self {
+        let mut columns = Columns {
+            table,
+            schema,
+            columns: Vec::new(),
+            findings: Vec::new(),
+        };
+        let dropped = match &table.labels {
+            Some(labels) => columns.labelled(labels, first),
+            None => {
+                columns.numbered(first);
+                0
+            }
+        };
+        let failure = columns.missing();
+        Self {
+            layout: Layout {
+                format,
+                dialect: table.dialect.clone(),
+                sheet: table.sheet.clone(),
+                header: table.labels.is_some(),
+                columns: columns.columns,
+                dropped_columns: dropped,
+            },
+            findings: columns.findings,
+            failure,
+        }
+    }
+}
+
+/// Removes the empty cells of the columns that the layout dropped, so that they are not taken for cells
+/// too many.
+pub(crate) fn drop_empty_ends(layout: &Layout, batch: &mut RawBatch) {
+    if layout.dropped_columns == 0 {
+        return;
+    }
+    let kept = layout.columns.len();
+    let mut start = 0;
+    let mut written = 0;
+    for row in &mut batch.rows {
+        let end = row.cells_end as usize;
+        let mut last = end;
+        if matches!(row.kind, RowKind::Cells | RowKind::Blank)
+            && end - start <= kept + layout.dropped_columns as usize
+        {
+            while last - start > kept && batch.cells[last - 1].start == batch.cells[last - 1].end {
+                last -= 1;
+            }
+        }
+        batch.cells.copy_within(start..last, written);
+        written += last - start;
+        row.cells_end = written as u32;
+        start = end;
+    }
+    batch.cells.truncate(written);
+}
+
+/// The columns in the making.
+struct Columns<'a> {
+    table: &'a Table,
+    schema: Option<&'a TableSchema>,
+    columns: Vec<ColumnLayout>,
+    findings: Vec<Finding>,
+}
+
+impl Columns<'_> {
+    /// Columns with labels. Returns how many empty ones at the end are left out.
+    fn labelled(&mut self, labels: &[Vec<u8>], first: &RawBatch) -> u32 {
+        let texts: Vec<String> = labels
+            .iter()
+            .map(|label| String::from_utf8_lossy(label).trim().to_owned())
+            .collect();
+        let wide = texts.len() - empty_ends(&texts, first);
+        let dropped = (texts.len() - wide) as u32;
+        let texts = &texts[..wide];
+        let fields: HashMap<&str, u32> = self.schema.iter().flat_map(|s| &s.fields).zip(0..).fold(
+            HashMap::new(),
+            |mut fields, (field, i)| {
+                fields.entry(field.name.as_str()).or_insert(i);
+                fields
+            },
+        );
+        let mut names = Names::new(texts);
+        for (i, text) in texts.iter().enumerate() {
+            let number = i as u32 + 1;
+            let label: String = text.chars().take(LABEL_CHARS).collect();
+            let repeats = !label.is_empty() && names.is_taken(&label);
+            let name = names.take(&label, number);
+            // Fields are matched by the whole label; a repeated label's name may still fit another.
+            let wanted = if repeats { name.as_str() } else { text };
+            let field = fields.get(wanted).copied();
+            if text.is_empty() {
+                let message =
+                    format!("Column {number} has no label; its values are kept as `{name}`.");
+                self.found(FindingCode::BlankLabel, number, &label, message);
+            }
+            if repeats {
+                let message = format!(
+                    "The label `{label}` stands above another column, too; this one is kept as `{name}`."
+                );
+                self.found(FindingCode::DuplicateLabel, number, &label, message);
+            }
+            if labels[i].contains(&0) || std::str::from_utf8(&labels[i]).is_err() {
+                let message =
+                    "The label holds bytes that its encoding does not allow, or a NUL.".to_owned();
+                self.found(FindingCode::EncodingError, number, &label, message);
+            }
+            if self.schema.is_some() && field.is_none() {
+                let message =
+                    format!("The schema has no field `{name}`; the column is not checked.");
+                self.found(FindingCode::ExtraLabel, number, &label, message);
+            }
+            self.columns.push(ColumnLayout { label, name, field });
+        }
+        dropped
+    }
+
+    /// Columns without labels: those of the schema in its order, or as many as the first row has.
+    fn numbered(&mut self, first: &RawBatch) {
+        self.columns = match self.schema {
+            Some(schema) => {
+                let fields = schema.fields.iter().zip(0..);
+                let columns = fields.map(|(field, i)| ColumnLayout {
+                    label: String::new(),
+                    name: field.name.clone(),
+                    field: Some(i),
+                });
+                columns.collect()
+            }
+            None => {
+                let row = first.rows.iter().position(|row| row.kind == RowKind::Cells);
+                let wide = row.map_or(1, |row| first.row_cells(row).len());
+                let columns = (1..=wide).map(|number| ColumnLayout {
+                    label: String::new(),
+                    name: format!("column_{number}"),
+                    field: None,
+                });
+                columns.collect()
+            }
+        };
+    }
+
+    /// Finds the fields of the schema that no column has.
+    fn missing(&mut self) -> Option<Failure> {
+        let schema = self.schema?;
+        let mut found = vec![false; schema.fields.len()];
+        for field in self.columns.iter().filter_map(|column| column.field) {
+            found[field as usize] = true;
+        }
+        let absent = schema
+            .fields
+            .iter()
+            .zip(&found)
+            .filter(|(_, found)| !**found);
+        let names: Vec<&str> = absent.map(|(field, _)| field.name.as_str()).collect();
+        if names.is_empty() {
+            return None;
+        }
+        for name in &names {
+            let message = format!("The schema has a field `{name}`, but no column has this label.");
+            self.findings.push(Finding {
+                column_name: Some((*name).to_owned()),
+                ..self.finding(FindingCode::MissingLabel, message)
+            });
+        }
+        let shown: Vec<String> = names
+            .iter()
+            .take(NAMES_SHOWN)
+            .map(|n| format!("`{n}`"))
+            .collect();
+        let more = match names.len().saturating_sub(NAMES_SHOWN) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        Some(Failure::new(
+            FailureCode::MissingColumn,
+            format!(
+                "The file lacks {} of the schema: {}{more}; add what is missing, or change the schema.",
+                if names.len() == 1 {
+                    "a column"
+                } else {
+                    "columns"
+                },
+                shown.join(", "),
+            ),
+        ))
+    }
+
+    fn found(&mut self, code: FindingCode, number: u32, label: &str, message: String) {
+        let (first_column, row) = match self.table.places {
+            Places::Sheet { first_column } => (first_column, self.table.header_line),
+            Places::Text | Places::Transcoded => (0, 1),
+        };
+        let finding = Finding {
+            column_name: Some(label.to_owned()).filter(|label| !label.is_empty()),
+            column_number: Some(number),
+            cell: Some(format!("{}{row}", letters(first_column + number))),
+            raw_value: Some(label.to_owned()),
+            ..self.finding(code, message)
+        };
+        self.findings.push(finding);
+    }
+
+    fn finding(&self, code: FindingCode, message: String) -> Finding {
+        Finding {
+            row_number: 0,
+            seq: self.findings.len() as u32,
+            line: self.table.header_line,
+            byte_offset: self.table.header_offset,
+            column_name: None,
+            column_number: None,
+            cell: None,
+            code,
+            message,
+            raw_value: None,
+        }
+    }
+}
+
+/// How many columns at the end have neither label nor a value in the first rows. One always stays.
+fn empty_ends(labels: &[String], first: &RawBatch) -> usize {
+    let labelled = labels.iter().rposition(|label| !label.is_empty());
+    let mut wide = labelled.map_or(1, |last| last + 1);
+    for row in 0..first.rows.len() {
+        if !matches!(first.rows[row].kind, RowKind::Cells) {
+            continue;
+        }
+        let cells = first.row_cells(row);
+        let known = cells.start..cells.end.min(cells.start + labels.len());
+        let last = known.rev().find(|cell| !first.text(*cell).is_empty());
+        wide = wide.max(last.map_or(0, |cell| cell - cells.start + 1));
+    }
+    labels.len().saturating_sub(wide)
+}
+
+/// Gives every column a name of its own: `name`, `name_2`, and `column_3` for a blank third.
+struct Names {
+    /// Labels of the file, which keep their names.
+    labels: HashSet<String>,
+    taken: HashSet<String>,
+    /// The number that is tried next for a repeated label.
+    next: HashMap<String, u32>,
+}
+
+impl Names {
+    fn new(labels: &[String]) -> Self {
+        Self {
+            labels: labels
+                .iter()
+                .map(|label| label.chars().take(LABEL_CHARS).collect())
+                .collect(),
+            taken: HashSet::new(),
+            next: HashMap::new(),
+        }
+    }
+
+    fn is_taken(&self, label: &str) -> bool {
+        self.taken.contains(label)
+    }
+
+    fn take(&mut self, label: &str, number: u32) -> String {
+        let base = if label.is_empty() {
+            format!("column_{number}")
+        } else {
+            label.to_owned()
+        };
+        let own = !label.is_empty() || !self.labels.contains(&base);
+        if own && self.taken.insert(base.clone()) {
+            return base;
+        }
+        let next = self.next.entry(base.clone()).or_insert(2);
+        loop {
+            let name = format!("{base}_{next}");
+            *next += 1;
+            if !self.labels.contains(&name) && self.taken.insert(name.clone()) {
+                return name;
+            }
+        }
+    }
+}
+
+/// A column's letters in a spreadsheet, by its number from 1.
+fn letters(mut number: u32) -> String {
+    let mut letters = Vec::new();
+    while number > 0 {
+        number -= 1;
+        letters.push(b'A' + (number % 26) as u8);
+        number /= 26;
+    }
+    letters.iter().rev().map(|b| char::from(*b)).collect()
+}
