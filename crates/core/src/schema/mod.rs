@@ -3,12 +3,23 @@
 //! After <https://specs.frictionlessdata.io/table-schema/>, version 1, with the types that files hold:
 //! `string integer number boolean date time datetime any`.
 
+//!
+//! [`TableSchema`] is what the author wrote; [`TableSchema::rules`] compiles it. What the specification
+//! leaves open: a pattern must match the whole cell; `NaN`, `INF` and `-INF` are numbers only where a field
+//! says `"allowNonFinite": true` or its `enum` names them; instants without an offset are UTC.
+
 use serde::{Deserialize, Serialize};
 
 use crate::limits::Limits;
 
+mod parse;
+mod rules;
+pub mod value;
+
+pub use rules::{Kind, Rules, Typed};
+
 /// A schema that [`TableSchema::from_json`] has checked, or that was inferred.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TableSchema {
     /// The columns, in the schema's order.
@@ -21,12 +32,22 @@ pub struct TableSchema {
     pub missing_values: Vec<String>,
 }
 
+impl Default for TableSchema {
+    fn default() -> Self {
+        Self {
+            fields: Vec::new(),
+            primary_key: Vec::new(),
+            missing_values: missing_values_default(),
+        }
+    }
+}
+
 fn missing_values_default() -> Vec<String> {
     vec![String::new()]
 }
 
 /// One column of a schema.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Field {
     /// The label it is matched by.
@@ -55,6 +76,9 @@ pub struct Field {
     /// False lets other text (`€`, `%`) stand around a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bare_number: Option<bool>,
+    /// True makes `NaN`, `INF` and `-INF` values of a number column. Ours, not Table Schema's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_non_finite: Option<bool>,
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
@@ -84,6 +108,35 @@ pub enum FieldType {
     Datetime,
     /// Anything; kept as text.
     Any,
+}
+
+impl FieldType {
+    /// Every type with its name in a schema.
+    pub const ALL: [(&'static str, Self); 8] = [
+        ("string", Self::String),
+        ("integer", Self::Integer),
+        ("number", Self::Number),
+        ("boolean", Self::Boolean),
+        ("date", Self::Date),
+        ("time", Self::Time),
+        ("datetime", Self::Datetime),
+        ("any", Self::Any),
+    ];
+
+    /// The name in a schema.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Date => "date",
+            Self::Time => "time",
+            Self::Datetime => "datetime",
+            Self::Any => "any",
+        }
+    }
 }
 
 /// What must hold for every value of a column. Bounds and enum values are kept as the schema's author
@@ -138,12 +191,16 @@ pub struct SchemaProblem {
 impl TableSchema {
     /// Reads and checks a schema: every problem, not only the first.
     pub fn from_json(text: &str, limits: &Limits) -> Result<Self, Vec<SchemaProblem>> {
-        let _ = limits;
-        serde_json::from_str(text).map_err(|e| {
-            vec![SchemaProblem {
-                pointer: String::new(),
-                problem: e.to_string(),
-            }]
-        })
+        parse::table_schema(text, limits)
+    }
+
+    /// What each field asks of its column, ready to be applied; every problem otherwise.
+    ///
+    /// A schema from [`TableSchema::from_json`] with the same limits has no problems.
+    pub fn rules(&self, limits: &Limits) -> Result<Vec<Rules>, Vec<SchemaProblem>> {
+        rules::compile(self, limits)
     }
 }
+
+#[cfg(test)]
+mod tests;
