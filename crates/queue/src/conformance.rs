@@ -89,8 +89,8 @@ pub async fn a_waiting_receive_wakes_for_a_ticket(queue: Arc<dyn Queue>) {
     });
     tokio::task::yield_now().await;
     queue.publish(&[ticket(1, 0)]).await.expect("published");
-    let received = tokio::time::timeout(DEADLINE, receiver).await;
-    let deliveries = received
+    let outcome = tokio::time::timeout(DEADLINE, receiver).await;
+    let deliveries = outcome
         .expect("woken in time")
         .expect("no panic")
         .expect("the queue answers");

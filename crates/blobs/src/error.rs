@@ -1,0 +1,94 @@
+//! Why a blob call failed.
+
+use std::error::Error as StdError;
+use std::io;
+
+use filejobs_core::ErrorClass;
+
+/// Why a blob call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such blob.
+    #[error("the blob does not exist")]
+    NotFound,
+    /// No space left, or a quota is used up.
+    #[error("the storage is full")]
+    Full(#[source] io::Error),
+    /// The storage is out of reach or failed.
+    #[error("the storage failed while {step}")]
+    Storage {
+        /// What was being done.
+        step: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+impl Error {
+    /// What a caller should do.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::NotFound => ErrorClass::Invalid,
+            Self::Full(_) | Self::Storage { .. } => ErrorClass::Transient,
+        }
+    }
+
+    /// A short name, safe as a metric label.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound => "NotFound",
+            Self::Full(_) => "Full",
+            Self::Storage { .. } => "Storage",
+        }
+    }
+
+    pub(crate) fn io(step: &'static str, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full(source),
+            _ => Self::Storage {
+                step,
+                source: source.into(),
+            },
+        }
+    }
+
+    /// `object_store` keeps the operating system's error somewhere down its chain.
+    pub(crate) fn object(step: &'static str, source: object_store::Error) -> Self {
+        if matches!(source, object_store::Error::NotFound { .. }) {
+            return Self::NotFound;
+        }
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(&source);
+        while let Some(error) = cause {
+            if let Some(io) = error.downcast_ref::<io::Error>()
+                && matches!(
+                    io.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                )
+            {
+                return Self::Full(io.kind().into());
+            }
+            cause = error.source();
+        }
+        Self::Storage {
+            step,
+            source: source.into(),
+        }
+    }
+}
+
+/// Runs blocking file work off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    step: &'static str,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(|e| Error::io(step, e)),
+        Err(lost) => Err(Error::Storage {
+            step,
+            source: lost.into(),
+        }),
+    }
+}
