@@ -9,6 +9,7 @@
 //! `filejobs check` and the tests call it in their own process.
 
 pub mod batch;
+pub mod child;
 mod csv;
 mod dialect;
 mod encoding;
