@@ -7,6 +7,8 @@ use filejobs_core::report::{Facts, Tally};
 use filejobs_core::{FileType, Limits, Options, TableSchema};
 use serde::{Deserialize, Serialize};
 
+use crate::{pipeline, plan};
+
 /// What to do: handed to `filejobs engine` as `task.json` in its scratch folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Request {
@@ -52,7 +54,8 @@ impl Default for Processor {
 pub enum Step {
     /// The whole file in one run.
     Whole,
-    /// Find layout and schema and cut the file at record boundaries; writes [`Plan`] into the result.
+    /// Find layout and schema and cut the file at record boundaries; gives a [`Plan`]. Its findings and
+    /// counters are those of the header, which no piece repeats.
     Plan,
     /// One piece of a planned file.
     Piece {
@@ -68,7 +71,8 @@ pub enum Step {
 pub struct Piece {
     /// Its place among the pieces, from 0.
     pub index: u32,
-    /// First byte, counted from the start of the file.
+    /// First byte, counted from the start of the file; of the text made of it when that is transcoded,
+    /// which is one piece.
     pub start: u64,
     /// One past the last byte.
     pub end: u64,
@@ -190,6 +194,25 @@ pub fn run(
     out: &Path,
     control: &dyn Control,
 ) -> Result<RunResult, Error> {
-    let _ = (request, input, out, control);
-    unimplemented!("the engine's input side")
+    let run = Run {
+        request,
+        out,
+        control,
+    };
+    match &request.step {
+        Step::Whole => pipeline::whole(&run, input),
+        Step::Plan => plan::plan(&run, input),
+        Step::Piece { facts, piece } => pipeline::piece(&run, input, facts, piece),
+    }
+}
+
+/// What every step is given.
+#[derive(Clone, Copy)]
+pub(crate) struct Run<'a> {
+    /// What to do.
+    pub(crate) request: &'a Request,
+    /// Where the outputs go.
+    pub(crate) out: &'a Path,
+    /// How the caller follows and stops it.
+    pub(crate) control: &'a dyn Control,
 }

@@ -19,13 +19,22 @@ pub(crate) mod records;
 
 use records::{Format, Records, Span};
 
+/// A whole file of delimited text.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// Its labels and rows.
+    pub(crate) table: Table,
+    /// One past the last byte of its last record, in the bytes of its text.
+    pub(crate) end: u64,
+}
+
 /// Opens a whole file: finds its encoding, its dialect and its labels.
 pub(crate) fn open(
     source: Source,
     options: &Options,
     limits: &Limits,
     scratch: &Path,
-) -> Result<Table, ReadError> {
+) -> Result<Opened, ReadError> {
     let file_bytes = source.bytes();
     let text = Text::open(source, options.encoding.as_deref(), scratch)?;
     let sample = text.source.head(text.start, dialect::SAMPLE_BYTES)?;
@@ -53,14 +62,13 @@ pub(crate) fn open(
         Some(false) => None,
         _ => Some(labels(&mut records, limits)?),
     };
-    let places = places(&text);
-    Ok(Table {
+    let table = Table {
         labels,
         header_line,
         header_offset: (!text.transcoded).then_some(header_offset),
         dialect: Some(dialect),
         sheet: None,
-        places,
+        places: places(&text),
         rows: Box::new(CsvRows {
             span_start: text.start,
             span_bytes: text.end.saturating_sub(text.start),
@@ -68,6 +76,10 @@ pub(crate) fn open(
             batch_rows: limits.batch_rows as usize,
             records,
         }),
+    };
+    Ok(Opened {
+        table,
+        end: text.end,
     })
 }
 

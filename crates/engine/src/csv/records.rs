@@ -132,11 +132,6 @@ impl<R: Read> Records<R> {
         self.offset
     }
 
-    /// `row_number` of the next record.
-    pub(crate) fn row(&self) -> u64 {
-        self.row
-    }
-
     /// Calls the next record row `row` and its followers accordingly.
     pub(crate) fn renumber(&mut self, row: u64) {
         self.row = row;
