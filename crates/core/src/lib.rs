@@ -4,6 +4,7 @@
 //! what a table must look like in [`schema`]; what can be wrong with a row in [`finding`] and with a
 //! whole file in [`failure`]; how big anything may grow in [`limits`].
 
+pub mod export;
 pub mod failure;
 pub mod file;
 pub mod finding;
@@ -13,6 +14,7 @@ pub mod limits;
 pub mod options;
 pub mod report;
 pub mod retry;
+pub mod row_runs;
 pub mod schema;
 pub mod sources;
 pub mod task;
