@@ -1,2 +1,63 @@
-//! Developer commands.
-fn main() {}
+//! Developer commands: `cargo xtask --help`.
+
+mod bench;
+mod check;
+mod fuzz;
+mod generate;
+mod run;
+mod schemathesis;
+mod service;
+mod test;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What developers and CI do with this project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Installs or finds what the tests need and runs all of them.
+    Test(test::Args),
+    /// Format, lints, house rules, generated files, licences.
+    Check,
+    /// House rules alone: dependencies between crates, sizes, unfinished code, paths of a machine.
+    Tidy,
+    /// Writes the committed files that are made from code.
+    Generate(generate::Args),
+    /// Measures speed and memory.
+    Bench(bench::Args),
+    /// Runs each fuzz target for a while, from the committed corpus.
+    Fuzz(fuzz::Args),
+    /// Sends generated requests to a running service and holds its answers against its OpenAPI document.
+    Schemathesis(schemathesis::Args),
+}
+
+fn main() -> ExitCode {
+    let Err(error) = dispatch(Args::parse().command) else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("error: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn dispatch(command: Command) -> anyhow::Result<()> {
+    std::env::set_current_dir(run::root())?;
+    match command {
+        Command::Test(args) => test::run(&args),
+        Command::Check => check::run_command(),
+        Command::Tidy => tidy::run(),
+        Command::Generate(args) => generate::run(&args),
+        Command::Bench(args) => bench::run_benchmark(&args),
+        Command::Fuzz(args) => fuzz::run_targets(&args),
+        Command::Schemathesis(args) => schemathesis::run(&args),
+    }
+}

@@ -1,0 +1,33 @@
+//! Speed and memory; the figures go to `docs/benchmarks.md`.
+
+use clap::ValueEnum;
+
+use crate::run::{cargo, run};
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Which benchmark.
+    benchmark: Benchmark,
+    /// Passed on to the benchmark.
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Benchmark {
+    /// Rows a second and peak memory of the engine over made-up files.
+    Engine,
+    /// Times of the whole service, from upload to result.
+    E2e,
+}
+
+/// The subcommand.
+pub(crate) fn run_benchmark(args: &Args) -> anyhow::Result<()> {
+    let (package, name) = match args.benchmark {
+        Benchmark::Engine => ("filejobs-engine", "engine"),
+        Benchmark::E2e => ("filejobs-cli", "e2e"),
+    };
+    let mut command = cargo(["bench", "--locked", "-p", package, "--bench", name, "--"]);
+    run(command.args(&args.arguments))
+}
