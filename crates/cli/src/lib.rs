@@ -1,1 +1,16 @@
-//! .
+//! The `filejobs` binary: the service in one process, the engine on the command line, and the commands that talk to
+//! a service.
+//!
+//! Nothing of this is an interface for other programs: scripts use the commands, their exit codes ([`exit::Exit`])
+//! and `--json`.
+
+mod args;
+mod client;
+pub mod exit;
+mod options;
+pub mod sample;
+mod telemetry;
+mod terminal;
+mod time;
+
+pub use args::Cli;

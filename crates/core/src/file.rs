@@ -290,7 +290,9 @@ impl fmt::Display for FileName {
     }
 }
 
-fn is_invisible(c: char) -> bool {
+/// Whether a character would be unseen or steer what is seen: control, bidirectional, zero-width.
+#[must_use]
+pub fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

@@ -1,0 +1,126 @@
+//! The command line.
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::client::{self, Errors, Get, List, Results, Submit, Target, Wait, Watch};
+use crate::exit::{Exit, Outcome};
+use crate::sample::Sample;
+use crate::telemetry::Telemetry;
+
+/// Takes CSV and Excel files that people hand in, checks every row, and keeps the good ones as typed data
+#[derive(Debug, Parser)]
+#[command(
+    name = "filejobs",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit codes: 0 done and clean, 1 failed or findings, 2 usage, 3 out of reach or refused, \
+                        4 timed out, 5 cancelled"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+
+    /// Logs.
+    #[command(flatten)]
+    telemetry: Telemetry,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Submit(Box<Submit>),
+    List(List),
+    Get(Get),
+    Watch(Watch),
+    Wait(Wait),
+    Errors(Errors),
+    Results(Results),
+
+    /// Stop a job for good
+    Cancel(Target),
+
+    /// Do a failed or cancelled job again from the beginning
+    Retry(Target),
+
+    /// Hold a job back; finished parts are kept
+    Suspend(Target),
+
+    /// Let a suspended job go on
+    Resume(Target),
+
+    /// Remove a job with its file, findings and results; a running one is cancelled instead
+    Delete(Target),
+
+    Sample(Sample),
+
+    /// Print a script that completes the commands in a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+}
+
+impl Cli {
+    /// Starts logging, as the arguments say.
+    pub fn init_telemetry(&self) {
+        self.telemetry.init("warn");
+    }
+
+    /// Does what the arguments say, to its end; what went wrong is told on standard error.
+    #[must_use]
+    pub fn run(self) -> Exit {
+        match self.command.run() {
+            Ok(exit) => exit,
+            Err(stop) if stop.is_broken_pipe() => Exit::Clean,
+            Err(stop) => {
+                eprintln!("error: {:#}", stop.error);
+                stop.exit
+            }
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Outcome {
+        use client::block_on;
+        match self {
+            Self::Submit(submit) => block_on(submit.run()),
+            Self::List(list) => block_on(list.run()),
+            Self::Get(get) => block_on(get.run()),
+            Self::Watch(watch) => block_on(watch.run()),
+            Self::Wait(wait) => block_on(wait.run()),
+            Self::Errors(errors) => block_on(errors.run()),
+            Self::Results(results) => block_on(results.run()),
+            Self::Cancel(target) => block_on(target.cancel()),
+            Self::Retry(target) => block_on(target.retry()),
+            Self::Suspend(target) => block_on(target.suspend()),
+            Self::Resume(target) => block_on(target.resume()),
+            Self::Delete(target) => block_on(target.delete()),
+            Self::Sample(sample) => sample.run(),
+            Self::Completions { shell } => completions(shell),
+        }
+    }
+}
+
+fn completions(shell: Shell) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "filejobs", &mut script);
+    std::io::Write::write_all(&mut std::io::stdout().lock(), &script)?;
+    Ok(Exit::Clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,242 @@
+//! What people see: text that cannot deceive a terminal, tables, numbers, progress.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Writes `text` and a line end to standard output.
+pub(crate) fn line(text: impl std::fmt::Display) -> std::io::Result<()> {
+    writeln!(std::io::stdout().lock(), "{text}")
+}
+
+/// Writes a JSON value to standard output: indented for people, on one line for programs.
+pub(crate) fn json(value: &impl serde::Serialize) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    if out.is_terminal() {
+        serde_json::to_writer_pretty(&mut out, value)?;
+    } else {
+        serde_json::to_writer(&mut out, value)?;
+    }
+    writeln!(out)
+}
+
+/// Writes a JSON value on one line of standard output.
+pub(crate) fn json_line(value: &impl serde::Serialize) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, value)?;
+    writeln!(out)
+}
+
+/// `text` as it may be shown on a terminal: control and invisible characters escaped, cut to `max` characters.
+///
+/// File names and cells come from strangers; an escape sequence in one could rewrite what stands around it.
+pub(crate) fn shown(text: &str, max: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(max * 4));
+    for (i, c) in text.chars().enumerate() {
+        if i + 1 == max && text.chars().nth(max).is_some() {
+            shown.push('…');
+            break;
+        }
+        if filejobs_core::file::is_invisible(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// A number with a thin separator between its thousands: `1_234_567` as `1,234,567`.
+pub(crate) fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number without its fraction; nothing for what is no number or below zero.
+#[expect(
+    clippy::cast_sign_loss,
+    reason = "`as` takes what is out of range to the nearest end, which is meant"
+)]
+pub(crate) fn whole(n: f64) -> u64 {
+    n as u64
+}
+
+/// A number with its noun, in the plural where it must be: `1 row`, `2 rows`.
+pub(crate) fn counted(n: u64, noun: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(n))
+}
+
+/// A size in the largest unit that leaves at least 1: `1.4 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// A duration for people: `840 ms`, `3.2 s`, `4 min 10 s`.
+pub(crate) fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if time < Duration::from_secs(1) {
+        format!("{} ms", time.as_millis())
+    } else if seconds < 60 {
+        format!("{:.1} s", time.as_secs_f64())
+    } else {
+        format!("{} min {} s", seconds / 60, seconds % 60)
+    }
+}
+
+/// A table without frames, its header underlined; as wide as the terminal allows, as wide as needed elsewhere.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    let under_header = LineStyle::none().fill('─').junction('─');
+    table.load_style(presets::NOTHING.header_separator(under_header));
+    table.set_header(header.iter().map(Cell::new));
+    table.set_content_arrangement(if std::io::stdout().is_terminal() {
+        ContentArrangement::Dynamic
+    } else {
+        ContentArrangement::Disabled
+    });
+    table
+}
+
+/// Writes a table to standard output.
+pub(crate) fn print(table: &Table) -> std::io::Result<()> {
+    line(table.trim_fmt())
+}
+
+/// A cell for a number.
+pub(crate) fn number(n: u64) -> Cell {
+    Cell::new(count(n)).set_alignment(CellAlignment::Right)
+}
+
+/// Names and values, one pair a line, the values in one column.
+pub(crate) fn pairs(pairs: &[(&str, String)]) -> String {
+    let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (name, value) in pairs {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(text, "{name:<width$}  {value}");
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// Progress on standard error: a bar on a terminal, now and then a line elsewhere, nothing when `quiet`.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: Option<ProgressBar>,
+    quiet: bool,
+    last_line: String,
+}
+
+impl Progress {
+    /// A bar over bytes.
+    pub(crate) fn bytes(total: u64, label: &str, quiet: bool) -> Self {
+        Self::new(
+            total,
+            label,
+            "{prefix} {wide_bar} {percent:>3} %  {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left",
+            quiet,
+        )
+    }
+
+    /// A bar over percent, with a message behind it.
+    pub(crate) fn percent(label: &str, quiet: bool) -> Self {
+        Self::new(
+            100,
+            label,
+            "{prefix} {wide_bar} {percent:>3} %  {msg}",
+            quiet,
+        )
+    }
+
+    fn new(total: u64, label: &str, template: &str, quiet: bool) -> Self {
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
+            let bar =
+                ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+            let style = ProgressStyle::with_template(template);
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_prefix(label.to_owned());
+            bar
+        });
+        Self {
+            bar,
+            quiet,
+            last_line: String::new(),
+        }
+    }
+
+    /// The bar itself, for callers that count within a stream.
+    pub(crate) fn bar(&self) -> Option<ProgressBar> {
+        self.bar.clone()
+    }
+
+    /// Where things stand, with a sentence about it.
+    pub(crate) fn set(&mut self, position: u64, message: String) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(message);
+            bar.set_position(position);
+        }
+    }
+
+    /// Something worth a line where there is no bar; the same line is not repeated.
+    pub(crate) fn tell(&mut self, text: String) {
+        if self.bar.is_none() && !self.quiet && text != self.last_line {
+            eprintln!("{text}");
+            self.last_line = text;
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_text_cannot_steer_the_terminal() {
+        assert_eq!(shown("a\u{1b}[2Jb", 80), "a\\u{1b}[2Jb");
+        assert_eq!(shown("a\u{202e}b\nc", 80), "a\\u{202e}b\\nc");
+        assert_eq!(shown("plain", 80), "plain");
+    }
+
+    #[test]
+    fn long_text_is_cut_and_says_so() {
+        assert_eq!(shown("abcdef", 6), "abcdef");
+        assert_eq!(shown("abcdef", 4), "abc…");
+        assert_eq!(shown("ééééé", 3), "éé…");
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(counted(1, "row"), "1 row");
+        assert_eq!(counted(1_000, "row"), "1,000 rows");
+        assert_eq!(duration(Duration::from_millis(840)), "840 ms");
+        assert_eq!(duration(Duration::from_millis(3_200)), "3.2 s");
+        assert_eq!(duration(Duration::from_secs(250)), "4 min 10 s");
+    }
+}
