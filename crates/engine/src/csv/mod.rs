@@ -16,6 +16,8 @@ use crate::validate::Places;
 mod plain;
 mod quoted;
 pub(crate) mod records;
+#[cfg(test)]
+mod tests;
 
 use records::{Format, Records, Span};
 

@@ -4,12 +4,10 @@ use csv_core::{ReadFieldResult, ReadRecordResult, Reader, ReaderBuilder};
 
 use super::records::{line_end, line_ends};
 
-/// csv-core with its buffers.
+/// csv-core with its buffers. (Never cloned: a clone of csv-core 0.1's reader has lost its tables.)
 #[derive(Debug)]
 pub(super) struct Quoted {
     reader: Reader,
-    /// Stands at the start of a record, past the place where csv-core looks for a byte order mark.
-    fresh: Reader,
     text: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -52,18 +50,24 @@ pub(super) enum Record<'a> {
 
 impl Quoted {
     pub(super) fn new(delimiter: u8, quote: u8) -> Self {
-        let mut fresh = ReaderBuilder::new()
+        let reader = ReaderBuilder::new()
             .delimiter(delimiter)
             .quote(quote)
             .build();
-        // csv-core drops a byte order mark before the first byte it reads: let that be past.
-        let _ = fresh.read_record(b"\n", &mut [0], &mut [0]);
-        Self {
-            reader: fresh.clone(),
-            fresh,
+        let mut quoted = Self {
+            reader,
             text: Vec::new(),
-            ends: Vec::new(),
-        }
+            ends: vec![0; 64],
+        };
+        quoted.restart();
+        quoted
+    }
+
+    /// Back to the start of a record.
+    fn restart(&mut self) {
+        self.reader.reset();
+        // csv-core drops a byte order mark before the first byte it reads: let that be past.
+        let _ = self.reader.read_record(b"\n", &mut [0], &mut [0]);
     }
 
     /// Cuts the first record off `rest`, which is not empty; `ended` when no byte follows `rest`.
@@ -87,27 +91,23 @@ impl Quoted {
         }
         let over = seen > cap;
         if !over && !ended {
-            self.reader.clone_from(&self.fresh);
+            self.restart();
             return Record::Incomplete;
         }
-        if self.is_in_quote() {
-            self.reader.clone_from(&self.fresh);
-            return self.unclosed(rest, seen, over, ended);
+        let mut scan = scan;
+        let is_closed = self.close(&mut scan);
+        self.restart();
+        match (is_closed, over) {
+            (false, _) => self.unclosed(rest, seen, over, ended),
+            (true, true) => Record::TooLong { skip: seen },
+            (true, false) => self.accept(rest, &scan, seen, seen),
         }
-        if over {
-            self.reader.clone_from(&self.fresh);
-            return Record::TooLong { skip: seen };
-        }
-        self.end_of_text(rest, scan, seen)
     }
 
     /// Feeds csv-core until the record or `input` ends.
     fn scan(&mut self, input: &[u8]) -> Scan {
         if self.text.len() <= input.len() {
             self.text.resize(input.len() + 1, 0);
-        }
-        if self.ends.is_empty() {
-            self.ends.resize(64, 0);
         }
         let mut scan = Scan {
             record: None,
@@ -141,26 +141,15 @@ impl Quoted {
         scan
     }
 
-    /// A line end closes every record but one whose quote is open.
-    fn is_in_quote(&self) -> bool {
-        let mut probe = self.reader.clone();
-        let (result, ..) = probe.read_record(b"\n", &mut [0; 2], &mut [0; 2]);
-        result != ReadRecordResult::Record
-    }
-
-    /// The last record has no line end.
-    fn end_of_text(&mut self, rest: &mut [u8], mut scan: Scan, seen: usize) -> Record<'_> {
+    /// Ends the record with a line end. False when that is no end to it: a quote is open.
+    fn close(&mut self, scan: &mut Scan) -> bool {
         if scan.ends == self.ends.len() {
             self.ends.push(0);
         }
-        let (_, _, _, ended) = self.reader.read_record(
-            &[],
-            &mut self.text[scan.text..],
-            &mut self.ends[scan.ends..],
-        );
+        let (text, ends) = (&mut self.text[scan.text..], &mut self.ends[scan.ends..]);
+        let (result, _, _, ended) = self.reader.read_record(b"\n", text, ends);
         scan.ends += ended;
-        self.reader.clone_from(&self.fresh);
-        self.accept(rest, &scan, seen, seen)
+        result == ReadRecordResult::Record
     }
 
     fn accept(&mut self, rest: &mut [u8], scan: &Scan, length: usize, next: usize) -> Record<'_> {
@@ -174,7 +163,7 @@ impl Quoted {
         }
     }
 
-    fn unclosed(&self, rest: &[u8], seen: usize, over: bool, ended: bool) -> Record<'static> {
+    fn unclosed(&mut self, rest: &[u8], seen: usize, over: bool, ended: bool) -> Record<'static> {
         let opened = self.open_cell(&rest[..seen]);
         match memchr::memchr2(b'\n', b'\r', &rest[opened..seen]) {
             Some(at) => {
@@ -199,18 +188,17 @@ impl Quoted {
     }
 
     /// Where the cell begins that is not over at the end of `text`.
-    fn open_cell(&self, text: &[u8]) -> usize {
-        let mut reader = self.fresh.clone();
+    fn open_cell(&mut self, text: &[u8]) -> usize {
         let mut cell = 0;
         let mut used = 0;
-        let mut sink = [0; 4096];
         while used < text.len() {
-            let (result, read, _) = reader.read_field(&text[used..], &mut sink);
+            let (result, read, _) = self.reader.read_field(&text[used..], &mut self.text);
             used += read;
             if matches!(result, ReadFieldResult::Field { .. }) {
                 cell = used;
             }
         }
+        self.restart();
         cell
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Format {
     pub(crate) batch_bytes: usize,
     /// Cells of a batch: records of nothing but delimiters hold more cells than text.
     pub(crate) batch_cells: usize,
+    /// Read at a time.
+    pub(crate) chunk: usize,
     /// Whether text without quotes may take the short way. Off only to compare the two.
     pub(crate) plain_path: bool,
 }
@@ -61,6 +63,7 @@ impl Format {
             batch_rows: (limits.batch_rows as usize).max(1),
             batch_bytes,
             batch_cells: (batch_bytes / 8).max(1),
+            chunk: CHUNK,
             plain_path: true,
         }
     }
@@ -161,7 +164,7 @@ impl<R: Read> Records<R> {
                 return Ok(false);
             }
             let mut pending = std::mem::take(&mut self.pending);
-            self.read_more(&mut pending, CHUNK)?;
+            self.read_more(&mut pending, self.format.chunk)?;
             self.pending = pending;
         }
     }
@@ -180,7 +183,7 @@ impl<R: Read> Records<R> {
             match self.cut(batch, &mut at, rows)? {
                 Stop::Full | Stop::End => break,
                 Stop::Starved => {
-                    let more = CHUNK.max(batch.bytes.len() - at);
+                    let more = self.format.chunk.max(batch.bytes.len() - at);
                     self.read_more(&mut batch.bytes, more)?;
                 }
                 Stop::TooLong { skip } => self.too_long(batch, &mut at, skip)?,
@@ -340,7 +343,7 @@ impl<R: Read> Records<R> {
                 *at = from;
                 return Ok(());
             }
-            self.read_more(&mut batch.bytes, CHUNK)?;
+            self.read_more(&mut batch.bytes, self.format.chunk)?;
         }
     }
 
