@@ -25,3 +25,4 @@ mod stages;
 pub mod task;
 pub mod unique;
 pub mod validate;
+mod workbook;

@@ -17,6 +17,7 @@ use crate::stages::{self, Feed, Sink};
 use crate::task::{Error, Piece, Progress, Run, RunResult};
 use crate::unique::{KeyPass, RepeatSource, STREAMING_BYTES};
 use crate::validate::{Checked, Validator};
+use crate::workbook;
 
 /// A table ready to be checked: what a plan hands to its pieces, and what a whole run begins with.
 pub(crate) struct Prepared {
@@ -112,11 +113,13 @@ fn open(run: &Run<'_>, source: Source) -> Result<Table, ReadError> {
             let opened = csv::open(source, &request.options, &request.limits, run.out)?;
             Ok(opened.table)
         }
-        FileType::Xlsx | FileType::Xls | FileType::Xlsb | FileType::Ods => Err(Failure::new(
-            FailureCode::NotATable,
-            "Workbooks are not read yet; send the sheet as CSV.",
-        )
-        .into()),
+        FileType::Xlsx | FileType::Xls | FileType::Xlsb | FileType::Ods => workbook::open(
+            &source,
+            request.file_type,
+            &request.options,
+            &request.limits,
+            request.threads,
+        ),
     }
 }
 

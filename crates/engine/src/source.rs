@@ -67,6 +67,11 @@ impl Source {
         Ok(head)
     }
 
+    /// Fills `buffer` from `offset` on.
+    pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
     /// One past the last byte that is no line end; `start` when there is none.
     fn end_of_content(&self, start: u64) -> Result<u64, ReadError> {
         let mut end = self.bytes;

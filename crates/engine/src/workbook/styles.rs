@@ -1,0 +1,176 @@
+//! Replaces a workbook's styles by the little that reading cells needs of them: which are dates.
+//!
+//! The spreadsheet library copies fonts, fills, borders and format codes for every style. A small part can
+//! make that gigabytes: one font with a long name, a style that uses it a hundred thousand times.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::io::{self, BufReader, Read};
+use std::sync::Arc;
+
+use quick_xml::Reader;
+use quick_xml::events::{BytesStart, Event};
+
+use super::archive::{Archive, limit, unreadable};
+use super::inflate::EntryReader;
+use super::prolog::{Prolog, not_xml};
+use crate::reader::ReadError;
+
+/// The part itself; real ones of much-used workbooks have a few MiB.
+const PART_MAX: u64 = 64 * 1024 * 1024;
+/// Cell styles; spreadsheet programs allow about 64,000.
+const STYLES_MAX: usize = 65_536;
+/// A format code; spreadsheet programs allow 255 characters.
+const CODE_MAX: usize = 512;
+
+/// The styles part anew, with nothing but number formats.
+pub(super) fn reduced(archive: &Arc<Archive>, index: usize) -> Result<Vec<u8>, ReadError> {
+    if archive.entries[index].size > PART_MAX {
+        return Err(limit(format!(
+            "The workbook's styles are larger than {PART_MAX} bytes"
+        )));
+    }
+    let mut part = Part {
+        reader: EntryReader::new(archive, index),
+        prolog: Some(Prolog::default()),
+        trouble: None,
+    };
+    let parsed = parse(BufReader::with_capacity(64 * 1024, &mut part));
+    match part.trouble {
+        Some(trouble) => Err(trouble),
+        None => Ok(parsed?.write()),
+    }
+}
+
+/// An entry as the XML reader wants it.
+struct Part {
+    reader: EntryReader,
+    prolog: Option<Prolog>,
+    trouble: Option<ReadError>,
+}
+
+impl Part {
+    fn read_checked(&mut self, out: &mut [u8]) -> Result<usize, ReadError> {
+        let count = self.reader.read(out)?;
+        if let Some(prolog) = &mut self.prolog
+            && prolog.push(&out[..count])?
+        {
+            self.prolog = None;
+        }
+        Ok(count)
+    }
+}
+
+impl Read for Part {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.read_checked(out).map_err(|error| {
+            self.trouble = Some(error);
+            io::Error::other("the styles were refused")
+        })
+    }
+}
+
+/// What is kept.
+#[derive(Debug, Default)]
+struct Styles {
+    /// Format codes by id.
+    codes: HashMap<String, String>,
+    /// The format id of each cell style, in order.
+    cells: Vec<Option<String>>,
+}
+
+fn parse<R: io::BufRead>(input: R) -> Result<Styles, ReadError> {
+    let mut reader = Reader::from_reader(input);
+    reader.config_mut().check_end_names = false;
+    let mut styles = Styles::default();
+    let mut in_cells = false;
+    let mut buffer = Vec::new();
+    loop {
+        buffer.clear();
+        match reader.read_event_into(&mut buffer) {
+            Ok(Event::Start(tag) | Event::Empty(tag)) => match tag.local_name().as_ref() {
+                "cellXfs" => in_cells = true,
+                "xf" if in_cells => {
+                    let id = attribute(&tag, "numFmtId")?;
+                    styles.cells.push(id);
+                }
+                "numFmt" => {
+                    let id = attribute(&tag, "numFmtId")?;
+                    let code = attribute(&tag, "formatCode")?;
+                    if let (Some(id), Some(mut code)) = (id, code) {
+                        code.truncate(code.floor_char_boundary(CODE_MAX));
+                        styles.codes.insert(id, code);
+                    }
+                }
+                _ => {}
+            },
+            Ok(Event::End(tag)) if tag.local_name().as_ref() == "cellXfs" => in_cells = false,
+            Ok(Event::Eof) => return Ok(styles),
+            Ok(_) => {}
+            Err(_) => return Err(not_xml()),
+        }
+        if styles.cells.len() > STYLES_MAX || styles.codes.len() > STYLES_MAX {
+            return Err(limit(format!(
+                "The workbook has more than {STYLES_MAX} cell styles; clear the formats of cells without data"
+            )));
+        }
+    }
+}
+
+fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, ReadError> {
+    let found = tag
+        .attributes()
+        .with_checks(false)
+        .flatten()
+        .find(|a| a.key.as_ref() == name);
+    let Some(found) = found else {
+        return Ok(None);
+    };
+    let text = quick_xml::escape::unescape(&found.value)
+        .map_err(|_| unreadable("The workbook is damaged: its styles hold an unknown entity"))?;
+    Ok(Some(text.into_owned()))
+}
+
+impl Styles {
+    fn write(&self) -> Vec<u8> {
+        let mut xml = String::from("<styleSheet><numFmts>");
+        for (id, code) in &self.codes {
+            push(&mut xml, "<numFmt numFmtId=\"", id);
+            push(&mut xml, "\" formatCode=\"", code);
+            xml.push_str("\"/>");
+        }
+        xml.push_str("</numFmts><cellXfs>");
+        for id in &self.cells {
+            push(&mut xml, "<xf numFmtId=\"", id.as_deref().unwrap_or("0"));
+            xml.push_str("\"/>");
+        }
+        xml.push_str("</cellXfs></styleSheet>");
+        xml.into_bytes()
+    }
+}
+
+fn push(xml: &mut String, before: &str, value: &str) {
+    // Writing into a string cannot fail.
+    let _ = write!(xml, "{before}{}", quick_xml::escape::escape(value));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_number_formats_stay() {
+        let xml = r#"<?xml version="1.0"?><x:styleSheet xmlns:x="a"><x:numFmts count="1">
+            <x:numFmt numFmtId="164" formatCode="yyyy\-mm\-dd &quot;&amp;&quot;"/></x:numFmts>
+            <x:fonts><x:font><x:name val="A long name"/></x:font></x:fonts>
+            <x:cellStyleXfs><x:xf numFmtId="9"/></x:cellStyleXfs>
+            <x:cellXfs><x:xf numFmtId="0"/><x:xf numFmtId="164"><x:alignment/></x:xf><x:xf/></x:cellXfs>
+            </x:styleSheet>"#;
+        let reduced = parse(xml.as_bytes()).unwrap().write();
+        assert_eq!(
+            String::from_utf8(reduced).unwrap(),
+            "<styleSheet><numFmts><numFmt numFmtId=\"164\" formatCode=\"yyyy\\-mm\\-dd &quot;&amp;&quot;\"/>\
+             </numFmts><cellXfs><xf numFmtId=\"0\"/><xf numFmtId=\"164\"/><xf numFmtId=\"0\"/></cellXfs></styleSheet>"
+        );
+    }
+}

@@ -1,0 +1,243 @@
+use std::sync::Arc;
+
+use filejobs_core::options::Sheet;
+use filejobs_core::{FailureCode, FileType, Limits, Options};
+use rust_xlsxwriter::{ExcelDateTime, Format, Formula, Workbook, Worksheet};
+
+use super::open_source;
+use crate::batch::{RawBatch, RowKind};
+use crate::reader::ReadError;
+use crate::validate::Places;
+
+/// What reading a workbook gives: its labels, then `line: cells` for each row.
+#[derive(Debug, Default, PartialEq)]
+struct Read {
+    sheet: String,
+    first_column: u32,
+    labels: Option<Vec<String>>,
+    rows: Vec<String>,
+    error_cells: usize,
+}
+
+fn read_with(bytes: Vec<u8>, options: &Options, limits: &Limits) -> Result<Read, ReadError> {
+    let mut table = open_source(Arc::new(bytes), FileType::Xlsx, options, limits, 2)?;
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let mut read = Read {
+        sheet: table.sheet.clone().unwrap(),
+        first_column: match table.places {
+            Places::Sheet { first_column } => first_column,
+            _ => u32::MAX,
+        },
+        labels: table
+            .labels
+            .as_ref()
+            .map(|l| l.iter().map(|l| text(l)).collect()),
+        ..Read::default()
+    };
+    let mut batch = RawBatch::default();
+    let mut next_row = 1;
+    while table.rows.next_batch(&mut batch)? {
+        assert_eq!(batch.first_row, next_row);
+        next_row += batch.rows.len() as u64;
+        read.error_cells += batch.error_cells.len();
+        for (index, row) in batch.rows.iter().enumerate() {
+            let cells: Vec<_> = batch
+                .row_cells(index)
+                .map(|c| text(batch.text(c)))
+                .collect();
+            read.rows.push(match row.kind {
+                RowKind::Cells => format!("{}: {}", row.line, cells.join("|")),
+                kind => format!("{}: {kind:?} {}", row.line, cells.join("|")),
+            });
+        }
+    }
+    Ok(read)
+}
+
+fn read(bytes: Vec<u8>) -> Read {
+    read_with(bytes, &Options::default(), &Limits::default()).unwrap()
+}
+
+fn failure(bytes: Vec<u8>, options: &Options) -> (FailureCode, String) {
+    match read_with(bytes, options, &Limits::default()) {
+        Err(ReadError::Failure(failure)) => (failure.code, failure.message),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn workbook(fill: impl FnOnce(&mut Worksheet)) -> Vec<u8> {
+    let mut workbook = Workbook::new();
+    fill(workbook.add_worksheet());
+    workbook.save_to_buffer().unwrap()
+}
+
+fn strings(rows: &[&str]) -> Vec<String> {
+    rows.iter().map(|r| (*r).to_owned()).collect()
+}
+
+#[test]
+fn cells_become_the_text_that_csv_would_hold() {
+    let bytes = workbook(|sheet| {
+        let date = Format::new().set_num_format("yyyy-mm-dd");
+        let moment = Format::new().set_num_format("dd/mm/yyyy hh:mm");
+        let clock = Format::new().set_num_format("hh:mm");
+        sheet
+            .write_row(0, 0, ["id", "when", "at", "time", "ok", "code", "price"])
+            .unwrap();
+        sheet.write(1, 0, 17).unwrap();
+        let day = ExcelDateTime::from_ymd(2024, 2, 29).unwrap();
+        sheet.write_with_format(1, 1, &day, &date).unwrap();
+        let noon = ExcelDateTime::from_ymd(2024, 2, 29)
+            .unwrap()
+            .and_hms(12, 0, 0)
+            .unwrap();
+        sheet.write_with_format(1, 2, &noon, &moment).unwrap();
+        let time = ExcelDateTime::from_hms(6, 30, 0).unwrap();
+        sheet.write_with_format(1, 3, &time, &clock).unwrap();
+        sheet.write(1, 4, true).unwrap();
+        sheet.write(1, 5, "007").unwrap();
+        sheet.write(1, 6, 19.99).unwrap();
+        sheet.write(2, 0, "a, \"b\"\n<c> & \u{fc}").unwrap();
+        sheet
+            .write_formula(3, 0, Formula::new("=1/0").set_result("#DIV/0!"))
+            .unwrap();
+    });
+    let read = read(bytes);
+    assert_eq!(
+        read.labels.unwrap(),
+        ["id", "when", "at", "time", "ok", "code", "price"]
+    );
+    assert_eq!(
+        read.rows[..2],
+        strings(&[
+            "2: 17|2024-02-29|2024-02-29T12:00:00|06:30:00|true|007|19.99",
+            "3: a, \"b\"\n<c> & \u{fc}",
+        ])
+    );
+}
+
+#[test]
+fn absent_rows_are_blank_and_absent_cells_are_empty() {
+    let bytes = workbook(|sheet| {
+        sheet.write_row(2, 2, ["a", "b", "c"]).unwrap();
+        sheet.write(4, 3, 1).unwrap();
+        sheet.write(4, 4, 2).unwrap();
+        sheet.write(7, 2, 3).unwrap();
+        sheet.write_blank(9, 2, &Format::new().set_bold()).unwrap();
+    });
+    assert_eq!(
+        read(bytes),
+        Read {
+            sheet: "Sheet1".to_owned(),
+            first_column: 2,
+            labels: Some(strings(&["a", "b", "c"])),
+            rows: strings(&["4: Blank ", "5: |1|2", "6: Blank ", "7: Blank ", "8: 3"]),
+            error_cells: 0,
+        }
+    );
+}
+
+#[test]
+fn a_cell_at_the_far_corner_costs_blank_rows_and_nothing_else() {
+    let bytes = workbook(|sheet| {
+        sheet.write(0, 0, "a").unwrap();
+        sheet.write(1_048_575, 16_383, 1).unwrap();
+    });
+    let read = read(bytes);
+    assert_eq!(read.rows.len(), 1_048_575);
+    assert_eq!(read.rows[1_048_573], "1048575: Blank ");
+    assert_eq!(read.rows[1_048_574].len(), "1048576: ".len() + 16_383 + 1);
+}
+
+#[test]
+fn without_labels_the_table_begins_at_its_leftmost_cell() {
+    let bytes = workbook(|sheet| {
+        sheet.write(1, 2, 1).unwrap();
+        sheet.write(2, 1, 2).unwrap();
+        sheet.write(3, 3, 3).unwrap();
+    });
+    let options = Options {
+        header: Some(false),
+        ..Options::default()
+    };
+    let read = read_with(bytes, &options, &Limits::default()).unwrap();
+    assert_eq!((read.first_column, read.labels), (1, None));
+    assert_eq!(read.rows, strings(&["2: |1|", "3: 2", "4: ||3"]));
+}
+
+#[test]
+fn a_value_left_of_the_labels_is_told_and_not_lost() {
+    let bytes = workbook(|sheet| {
+        sheet.write(0, 1, "a").unwrap();
+        sheet.write(5, 0, 1).unwrap();
+    });
+    let (code, message) = failure(bytes, &Options::default());
+    assert_eq!(code, FailureCode::NotATable);
+    assert!(
+        message.starts_with("Cell A6 holds a value left of the labels, which begin in column B")
+    );
+}
+
+#[test]
+fn a_row_over_the_limit_is_one_row_with_its_beginning() {
+    let bytes = workbook(|sheet| {
+        sheet.write_row(0, 0, ["a", "b"]).unwrap();
+        sheet
+            .write_row(1, 0, ["x".repeat(600), "\u{fc}".repeat(600)])
+            .unwrap();
+        sheet.write_row(2, 0, ["1", "2"]).unwrap();
+    });
+    let limits = Limits {
+        record_bytes: 1_500,
+        ..Limits::default()
+    };
+    let read = read_with(bytes, &Options::default(), &limits).unwrap();
+    let shown = format!("2: TooLong {}{}", "x".repeat(600), "\u{fc}".repeat(212));
+    assert_eq!(read.rows, [shown, "3: 1|2".to_owned()]);
+}
+
+#[test]
+fn the_first_visible_sheet_with_data_is_read_unless_one_is_named() {
+    let mut workbook = Workbook::new();
+    workbook.add_worksheet().set_name("Empty").unwrap();
+    let hidden = workbook.add_worksheet();
+    hidden.set_name("Hidden").unwrap().set_hidden(true);
+    hidden.write(0, 0, "hidden").unwrap();
+    for name in ["Data", "More"] {
+        let sheet = workbook.add_worksheet().set_name(name).unwrap();
+        sheet.write(0, 0, name.to_lowercase()).unwrap();
+    }
+    let bytes = workbook.save_to_buffer().unwrap();
+    let label = |sheet| {
+        let options = Options {
+            sheet,
+            ..Options::default()
+        };
+        let read = read_with(bytes.clone(), &options, &Limits::default());
+        match read {
+            Ok(read) => read.labels.unwrap()[0].clone(),
+            Err(ReadError::Failure(failure)) => failure.code.as_str().to_owned(),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    assert_eq!(label(None), "data");
+    assert_eq!(label(Some(Sheet::Number(2))), "hidden");
+    assert_eq!(label(Some(Sheet::Name("More".to_owned()))), "more");
+    assert_eq!(label(Some(Sheet::Name("more".to_owned()))), "UNKNOWN_SHEET");
+    assert_eq!(label(Some(Sheet::Number(5))), "UNKNOWN_SHEET");
+    assert_eq!(label(Some(Sheet::Number(1))), "EMPTY_FILE");
+}
+
+#[test]
+fn many_rows_come_in_batches() {
+    let bytes = workbook(|sheet| {
+        sheet.write_row(0, 0, ["id", "name"]).unwrap();
+        for row in 1..=25_000 {
+            sheet.write(row, 0, row).unwrap();
+            sheet.write(row, 1, format!("name {row}")).unwrap();
+        }
+    });
+    let read = read(bytes);
+    assert_eq!(read.rows.len(), 25_000);
+    assert_eq!(read.rows[24_999], "25001: 25000|name 25000");
+}
