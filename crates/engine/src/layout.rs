@@ -71,6 +71,7 @@ pub(crate) fn drop_empty_ends(layout: &Layout, batch: &mut RawBatch) {
     let kept = layout.columns.len();
     let mut start = 0;
     let mut written = 0;
+    let mut errors = batch.error_cells.iter_mut().peekable();
     for row in &mut batch.rows {
         let end = row.cells_end as usize;
         let mut last = end;
@@ -80,6 +81,10 @@ pub(crate) fn drop_empty_ends(layout: &Layout, batch: &mut RawBatch) {
             while last - start > kept && batch.cells[last - 1].start == batch.cells[last - 1].end {
                 last -= 1;
             }
+        }
+        // A cell that is dropped is empty, so it is no error.
+        while let Some(cell) = errors.next_if(|cell| (**cell as usize) < last) {
+            *cell -= (start - written) as u32;
         }
         batch.cells.copy_within(start..last, written);
         written += last - start;

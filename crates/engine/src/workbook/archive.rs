@@ -23,6 +23,9 @@ const DEFLATE_RATIO: u64 = 1_032;
 /// Entries are repacked without zip64 records, so everything lies within its reach.
 const REPACKED_MAX: u64 = 0xf000_0000;
 
+/// Flags of an entry that is encrypted: at all, strongly, or down to its directory.
+const ENCRYPTED: u64 = 1 | 1 << 6 | 1 << 13;
+
 /// How an entry's bytes are packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
@@ -159,7 +162,7 @@ impl<'a> Fields<'a> {
         Ok(field.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b)))
     }
 
-    fn expect(&mut self, signature: &[u8; 4]) -> Result<(), ReadError> {
+    fn expect(&mut self, signature: [u8; 4]) -> Result<(), ReadError> {
         if self.take(4)? == signature {
             Ok(())
         } else {
@@ -225,7 +228,7 @@ fn find_wide_end_record(
     let mut record = [0; 56];
     read_at(source, &mut record, place)?;
     let mut fields = Fields(&record);
-    fields.expect(b"PK\x06\x06")?;
+    fields.expect(*b"PK\x06\x06")?;
     fields.take(20)?;
     let (here, entries) = (fields.number(8)?, fields.number(8)?);
     let (size, start) = (fields.number(8)?, fields.number(8)?);
@@ -265,7 +268,7 @@ fn read_directory(source: &dyn ReadAt, directory: &Directory) -> Result<Vec<Entr
 }
 
 fn read_entry(fields: &mut Fields<'_>) -> Result<Entry, ReadError> {
-    fields.expect(b"PK\x01\x02")?;
+    fields.expect(*b"PK\x01\x02")?;
     fields.take(4)?;
     let (flags, method) = (fields.number(2)?, fields.number(2)?);
     fields.take(4)?;
@@ -281,7 +284,6 @@ fn read_entry(fields: &mut Fields<'_>) -> Result<Entry, ReadError> {
     // Sizes that do not fit stand in the zip64 extra field, in this order.
     let wide = [&mut size, &mut packed, &mut header_start];
     read_wide_sizes(extra, wide.into_iter().filter(|n| **n == 0xffff_ffff))?;
-    const ENCRYPTED: u64 = 1 | 1 << 6 | 1 << 13;
     if flags & ENCRYPTED != 0 || method == 99 {
         return Err(encrypted());
     }
@@ -369,7 +371,7 @@ fn locate_data(
     }
     read_at(source, &mut header, entry.header_start)?;
     let mut fields = Fields(&header);
-    fields.expect(b"PK\x03\x04")?;
+    fields.expect(*b"PK\x03\x04")?;
     fields.take(4)?;
     let method = fields.number(2)?;
     fields.take(16)?;

@@ -73,14 +73,13 @@ impl<'a> Value<'a> {
     pub(super) fn write(self, dates_1904: bool, out: &mut Vec<u8>) {
         match self {
             Self::Empty => {}
-            Self::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Text(text) | Self::Error(text) => out.extend_from_slice(text.as_bytes()),
             Self::Integer(n) => integer(n, out),
             Self::Number(n) => number(n, out),
             Self::Boolean(b) => out.extend_from_slice(if b { b"true" } else { b"false" }),
             Self::Moment(moment) => serial(&moment, dates_1904, out),
             Self::Iso(text) => iso(text, out),
             Self::IsoDuration(text) => iso_duration(text, out),
-            Self::Error(text) => out.extend_from_slice(text.as_bytes()),
         }
     }
 }

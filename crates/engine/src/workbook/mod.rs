@@ -41,7 +41,13 @@ pub(crate) fn open(
     limits: &Limits,
     threads: u32,
 ) -> Result<Table, ReadError> {
-    open_source(Arc::new(source.clone()), file_type, options, limits, threads)
+    open_source(
+        Arc::new(source.clone()),
+        file_type,
+        options,
+        limits,
+        threads,
+    )
 }
 
 fn open_source(

@@ -43,9 +43,9 @@ pub(super) fn weigh(archive: &Arc<Archive>, index: usize) -> Result<(), ReadErro
         for finder in &finders {
             count += finder.find_iter(chunk).count() as u64;
         }
-        let held = count * BYTES_PER_STRING;
+        let handles = count * BYTES_PER_STRING;
         let text = reader.given().saturating_sub(count * MARKUP_PER_STRING);
-        check(held + text)?;
+        check(handles + text)?;
         let end = kept + read;
         kept = end.min(2);
         buffer.copy_within(end - kept..end, 0);
