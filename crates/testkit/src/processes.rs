@@ -1,0 +1,65 @@
+//! What the system says about processes: their children, their memory.
+
+use std::fs;
+
+/// The process ids of all living descendants of `pid`, zombies left out.
+#[must_use]
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let all: Vec<(u32, u32)> = living().collect();
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(
+            all.iter()
+                .filter(|(_, p)| *p == parent)
+                .map(|(child, _)| *child),
+        );
+        next += 1;
+    }
+    found.remove(0);
+    found
+}
+
+/// Whether a process lives; a zombie does not.
+#[must_use]
+pub fn is_alive(pid: u32) -> bool {
+    stat(pid).is_some()
+}
+
+/// Memory of a process that is in RAM now, in bytes; 0 when it is gone.
+#[must_use]
+pub fn resident_bytes(pid: u32) -> u64 {
+    status_kib(pid, "VmRSS:") * 1024
+}
+
+/// The most memory that a process ever had in RAM, in bytes; 0 when it is gone.
+#[must_use]
+pub fn peak_resident_bytes(pid: u32) -> u64 {
+    status_kib(pid, "VmHWM:") * 1024
+}
+
+fn status_kib(pid: u32, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    line.and_then(|l| l.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0)
+}
+
+/// Ids of all living processes with those of their parents.
+fn living() -> impl Iterator<Item = (u32, u32)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        Some((pid, stat(pid)?))
+    })
+}
+
+/// The parent of a living process.
+fn stat(pid: u32) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, even more parentheses.
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    (!matches!(state, "Z" | "X")).then_some(parent)
+}

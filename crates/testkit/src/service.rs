@@ -1,0 +1,326 @@
+//! `filejobs dev` as a process of its own.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use reqwest::{Client, Method};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::http::{self, Answer, Upload};
+use crate::processes;
+use crate::wait::{self, DEADLINE};
+
+/// Lines of the service's log that a failed test shows.
+const LOG_LINES: usize = 60;
+
+/// How to start a service.
+#[derive(Debug)]
+pub struct Builder {
+    binary: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    data: Option<PathBuf>,
+}
+
+/// A running service. It ends with the value, and with the test even when that is killed.
+#[derive(Debug)]
+pub struct Service {
+    builder: Builder,
+    /// Holds data, log and ready file of a service that was given no folder.
+    home: TempDir,
+    child: Option<Child>,
+    url: String,
+    /// Speaks to it.
+    pub client: Client,
+}
+
+impl Builder {
+    /// Passes an argument to `dev`.
+    #[must_use]
+    pub fn arg(mut self, argument: impl std::fmt::Display) -> Self {
+        self.arguments.push(argument.to_string());
+        self
+    }
+
+    /// Sets a variable of its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl std::fmt::Display) -> Self {
+        self.environment.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Uses this folder for its data instead of one that goes with the service.
+    #[must_use]
+    pub fn data(mut self, folder: &Path) -> Self {
+        self.data = Some(folder.to_owned());
+        self
+    }
+
+    /// Starts it and waits until it is healthy.
+    pub async fn start(self) -> anyhow::Result<Service> {
+        let mut service = Service {
+            builder: self,
+            home: tempfile::tempdir()?,
+            child: None,
+            url: String::new(),
+            client: http::client()?,
+        };
+        service.start().await?;
+        Ok(service)
+    }
+}
+
+impl Service {
+    /// A service of the built program at `binary`: `env!("CARGO_BIN_EXE_filejobs")`.
+    #[must_use]
+    pub fn builder(binary: impl Into<PathBuf>) -> Builder {
+        Builder {
+            binary: binary.into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            data: None,
+        }
+    }
+
+    /// Starts it (again) and waits until it is healthy.
+    pub async fn start(&mut self) -> anyhow::Result<()> {
+        let ready = self.home.path().join("ready.json");
+        if ready.exists() {
+            std::fs::remove_file(&ready)?;
+        }
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())?;
+        let mut command = Command::new(&self.builder.binary);
+        command
+            .args([
+                "dev",
+                "--listen",
+                "127.0.0.1:0",
+                "--until-stdin-closes",
+                "--ready-file",
+            ])
+            .arg(&ready)
+            .arg("--data-dir")
+            .arg(self.data())
+            .args(&self.builder.arguments)
+            // Nothing of the developer's own settings reaches the service under test.
+            .env_clear()
+            .env("TMPDIR", self.home.path())
+            .env("FILEJOBS_LOG", "info")
+            .envs(self.builder.environment.iter().cloned())
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        self.child = Some(
+            command
+                .spawn()
+                .context("the service could not be started")?,
+        );
+        let said = wait::until("the service to be ready", DEADLINE, async || {
+            self.look_for(&ready)
+        })
+        .await?;
+        said["url"]
+            .as_str()
+            .context("the ready file names no url")?
+            .clone_into(&mut self.url);
+        Ok(())
+    }
+
+    /// The ready file's content; an error when the service has ended.
+    fn look_for(&mut self, ready: &Path) -> anyhow::Result<Option<Value>> {
+        match std::fs::read(ready) {
+            Ok(text) => return Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        let child = self.child.as_mut().context("the service was not started")?;
+        match child.try_wait()? {
+            None => Ok(None),
+            Some(status) => bail!("the service ended with {status}:\n{}", self.log_tail()),
+        }
+    }
+
+    /// The folder with its data.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.builder
+            .data
+            .clone()
+            .unwrap_or_else(|| self.home.path().join("data"))
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its process id; 0 when it does not run.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// Its living child processes.
+    #[must_use]
+    pub fn children(&self) -> Vec<u32> {
+        processes::descendants(self.pid())
+    }
+
+    /// All that it said so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.home.path().join("log")
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Asks it to end, as an orchestrator would, and waits for that. Gives back how it ended.
+    pub async fn terminate(&mut self) -> anyhow::Result<(ExitStatus, Duration)> {
+        let mut child = self.child.take().context("the service does not run")?;
+        let begun = Instant::now();
+        let killed = Command::new("kill")
+            .args(["-TERM", &child.id().to_string()])
+            .status()?;
+        anyhow::ensure!(killed.success(), "the signal could not be sent");
+        let ended = wait::until("the service to end", DEADLINE, async || {
+            Ok(child.try_wait()?)
+        });
+        match ended.await {
+            Ok(status) => Ok((status, begun.elapsed())),
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// `GET` of a path.
+    pub async fn get(&self, path: &str) -> anyhow::Result<Answer> {
+        self.call(Method::GET, path).await
+    }
+
+    /// `GET` of a path, asking for a media type.
+    pub async fn get_as(&self, path: &str, accept: &str) -> anyhow::Result<Answer> {
+        let request = self
+            .client
+            .get(format!("{}{path}", self.url))
+            .header("accept", accept);
+        http::answer(request).await
+    }
+
+    /// `POST` to a path without a body.
+    pub async fn post(&self, path: &str) -> anyhow::Result<Answer> {
+        self.call(Method::POST, path).await
+    }
+
+    /// `DELETE` of a path.
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
+        self.call(Method::DELETE, path).await
+    }
+
+    /// `PATCH` of a path with a JSON body.
+    pub async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        http::answer(self.client.patch(format!("{}{path}", self.url)).json(body)).await
+    }
+
+    async fn call(&self, method: Method, path: &str) -> anyhow::Result<Answer> {
+        http::call(&self.client, method, format!("{}{path}", self.url)).await
+    }
+
+    /// Hands a file in.
+    pub async fn upload(&self, upload: &Upload) -> anyhow::Result<Answer> {
+        upload.send(&self.client, &self.url).await
+    }
+
+    /// Hands a file in, which must be taken, and gives back its job's id.
+    pub async fn submit(&self, upload: &Upload) -> anyhow::Result<String> {
+        http::job_id(&self.upload(upload).await?)
+    }
+
+    /// A job as it stands.
+    pub async fn job(&self, id: &str) -> anyhow::Result<Value> {
+        let answer = self.get(&format!("/api/jobs/{id}")).await?;
+        anyhow::ensure!(
+            answer.status == 200,
+            "HTTP {}: {}",
+            answer.status,
+            answer.text()
+        );
+        Ok(answer.json())
+    }
+
+    /// Waits until a job is as wanted.
+    pub async fn job_when(
+        &self,
+        id: &str,
+        what: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> anyhow::Result<Value> {
+        let mut last = Value::Null;
+        let seen = wait::until(what, DEADLINE, async || {
+            last = self.job(id).await?;
+            Ok(wanted(&last).then(|| last.clone()))
+        });
+        let seen = seen.await;
+        seen.with_context(|| format!("last seen: {last}"))
+    }
+
+    /// Waits until a job has ended.
+    pub async fn finished(&self, id: &str) -> anyhow::Result<Value> {
+        let ended = |job: &Value| {
+            let status = job["status"].as_str().unwrap_or_default();
+            matches!(status, "COMPLETED" | "FAILED" | "CANCELLED")
+        };
+        self.job_when(id, "the job to end", ended).await
+    }
+
+    /// Hands a file in and waits until its job has ended.
+    pub async fn run(&self, upload: &Upload) -> anyhow::Result<Value> {
+        let id = self.submit(upload).await?;
+        self.finished(&id).await
+    }
+
+    /// The status of `/api/health`; 0 when nobody answers.
+    pub async fn health(&self) -> u16 {
+        self.get("/api/health")
+            .await
+            .map_or(0, |answer| answer.status)
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // A service that has ended already is just as well.
+        let _ = self.kill();
+        if std::thread::panicking() {
+            eprintln!("the service's log ends with:\n{}", self.log_tail());
+        }
+    }
+}
