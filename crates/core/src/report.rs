@@ -93,6 +93,10 @@ pub struct Layout {
     pub dropped_columns: u32,
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out a reference"
+)]
 fn is_zero(n: &u32) -> bool {
     *n == 0
 }

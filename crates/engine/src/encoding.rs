@@ -198,7 +198,7 @@ pub(crate) fn transcode(
     let mut spool = Spool::new(scratch)?;
     let mut chunk = vec![0; CHUNK];
     let mut text = vec![0; CHUNK * 3 + 64];
-    let (mut decoded, mut broken) = (0_u64, 0_u64);
+    let (mut wide, mut broken) = (0_u64, 0_u64);
     loop {
         let n = fill(&mut range, &mut chunk)?;
         let last = n == 0;
@@ -207,7 +207,7 @@ pub(crate) fn transcode(
             let (result, read, written) =
                 decoder.decode_to_utf8_without_replacement(&chunk[from..n], &mut text, last);
             from += read;
-            decoded += text[..written].iter().filter(|b| **b >= 0xc0).count() as u64;
+            wide += text[..written].iter().filter(|b| **b >= 0xc0).count() as u64;
             spool.write(&text[..written])?;
             match result {
                 DecoderResult::InputEmpty => break,
@@ -222,7 +222,7 @@ pub(crate) fn transcode(
             break;
         }
     }
-    if detected.wanted && broken > decoded {
+    if detected.wanted && broken > wide {
         return Err(Failure::new(
             FailureCode::WrongEncoding,
             format!(

@@ -36,15 +36,14 @@ impl Header {
         let mut columns = Columns {
             table,
             schema,
-            columns: Vec::new(),
+            found: Vec::new(),
             findings: Vec::new(),
         };
-        let dropped = match &table.labels {
-            Some(labels) => columns.labelled(labels, first),
-            None => {
-                columns.numbered(first);
-                0
-            }
+        let dropped = if let Some(labels) = &table.labels {
+            columns.labelled(labels, first)
+        } else {
+            columns.numbered(first);
+            0
         };
         let failure = columns.missing();
         Self {
@@ -53,7 +52,7 @@ impl Header {
                 dialect: table.dialect.clone(),
                 sheet: table.sheet.clone(),
                 header: table.labels.is_some(),
-                columns: columns.columns,
+                columns: columns.found,
                 dropped_columns: dropped,
             },
             findings: columns.findings,
@@ -98,7 +97,7 @@ pub(crate) fn drop_empty_ends(layout: &Layout, batch: &mut RawBatch) {
 struct Columns<'a> {
     table: &'a Table,
     schema: Option<&'a TableSchema>,
-    columns: Vec<ColumnLayout>,
+    found: Vec<ColumnLayout>,
     findings: Vec<Finding>,
 }
 
@@ -131,59 +130,53 @@ impl Columns<'_> {
             if text.is_empty() {
                 let message =
                     format!("Column {number} has no label; its values are kept as `{name}`.");
-                self.found(FindingCode::BlankLabel, number, &label, message);
+                self.blame(FindingCode::BlankLabel, number, &label, message);
             }
             if repeats {
                 let message = format!(
                     "The label `{label}` stands above another column, too; this one is kept as `{name}`."
                 );
-                self.found(FindingCode::DuplicateLabel, number, &label, message);
+                self.blame(FindingCode::DuplicateLabel, number, &label, message);
             }
             if labels[i].contains(&0) || std::str::from_utf8(&labels[i]).is_err() {
                 let message =
                     "The label holds bytes that its encoding does not allow, or a NUL.".to_owned();
-                self.found(FindingCode::EncodingError, number, &label, message);
+                self.blame(FindingCode::EncodingError, number, &label, message);
             }
             if self.schema.is_some() && field.is_none() {
                 let message =
                     format!("The schema has no field `{name}`; the column is not checked.");
-                self.found(FindingCode::ExtraLabel, number, &label, message);
+                self.blame(FindingCode::ExtraLabel, number, &label, message);
             }
-            self.columns.push(ColumnLayout { label, name, field });
+            self.found.push(ColumnLayout { label, name, field });
         }
         dropped
     }
 
     /// Columns without labels: those of the schema in its order, or as many as the first row has.
     fn numbered(&mut self, first: &RawBatch) {
-        self.columns = match self.schema {
-            Some(schema) => {
-                let fields = schema.fields.iter().zip(0..);
-                let columns = fields.map(|(field, i)| ColumnLayout {
-                    label: String::new(),
-                    name: field.name.clone(),
-                    field: Some(i),
-                });
-                columns.collect()
-            }
-            None => {
-                let row = first.rows.iter().position(|row| row.kind == RowKind::Cells);
-                let wide = row.map_or(1, |row| first.row_cells(row).len());
-                let columns = (1..=wide).map(|number| ColumnLayout {
-                    label: String::new(),
-                    name: format!("column_{number}"),
-                    field: None,
-                });
-                columns.collect()
-            }
+        let column = |name, field| ColumnLayout {
+            label: String::new(),
+            name,
+            field,
         };
+        if let Some(schema) = self.schema {
+            let fields = schema.fields.iter().zip(0..);
+            let columns = fields.map(|(field, i)| column(field.name.clone(), Some(i)));
+            self.found.extend(columns);
+            return;
+        }
+        let row = first.rows.iter().position(|r| r.kind == RowKind::Cells);
+        let wide = row.map_or(1, |row| first.row_cells(row).len());
+        let columns = (1..=wide).map(|number| column(format!("column_{number}"), None));
+        self.found.extend(columns);
     }
 
     /// Finds the fields of the schema that no column has.
     fn missing(&mut self) -> Option<Failure> {
         let schema = self.schema?;
         let mut found = vec![false; schema.fields.len()];
-        for field in self.columns.iter().filter_map(|column| column.field) {
+        for field in self.found.iter().filter_map(|column| column.field) {
             found[field as usize] = true;
         }
         let absent = schema
@@ -225,7 +218,7 @@ impl Columns<'_> {
         ))
     }
 
-    fn found(&mut self, code: FindingCode, number: u32, label: &str, message: String) {
+    fn blame(&mut self, code: FindingCode, number: u32, label: &str, message: String) {
         let (first_column, row) = match self.table.places {
             Places::Sheet { first_column } => (first_column, self.table.header_line),
             Places::Text | Places::Transcoded => (0, 1),

@@ -169,8 +169,10 @@ fn in_parallel(
         }
         // Else the channel would never be seen closed.
         drop(message_out);
-        // Both ends are dropped on return, which ends the other threads.
-        write(sink, message_in, empty_out)
+        let end = write(sink, &message_in, &empty_out);
+        // Without their ends the other threads end, too.
+        drop((message_in, empty_out));
+        end
     })
 }
 
@@ -225,8 +227,8 @@ fn check(validator: &Validator, filled: &Mutex<Receiver<Box<Job>>>, checked: &Se
 /// Writes jobs in the order of the file and sends them back empty.
 fn write(
     sink: &mut dyn Sink,
-    messages: Receiver<Message>,
-    empty: Sender<Box<Job>>,
+    messages: &Receiver<Message>,
+    empty: &Sender<Box<Job>>,
 ) -> Result<End, Error> {
     let mut waiting = BTreeMap::new();
     let mut next = 0;

@@ -59,9 +59,9 @@ fn read(text: &[u8], format: &Format) -> Vec<Row> {
     for chunk in [1, 2, 3, 7, 64] {
         for (plain_path, batch_rows) in [(true, 1), (true, 3), (false, 2), (false, 10_000)] {
             let other = Format {
+                batch_rows,
                 chunk,
                 plain_path,
-                batch_rows,
                 ..format.clone()
             };
             let again = read_span(text, whole(text), &other);
@@ -96,7 +96,7 @@ fn row(kind: RowKind, line: u64, offset: u64, cells: &[&str]) -> Row {
 
 #[test]
 fn text_is_cut_into_rows_with_their_places() {
-    use RowKind::{Blank, Cells, UnclosedQuote};
+    use RowKind::{Blank, Cells};
     let cases: &[(&str, &[u8], &[Row])] = &[
         ("nothing", b"", &[]),
         ("only line ends", b"\n\r\n\r\n", &[]),
@@ -137,6 +137,16 @@ fn text_is_cut_into_rows_with_their_places() {
             b"a\n,",
             &[row(Cells, 1, 0, &["a"]), row(Blank, 2, 2, &["", ""])],
         ),
+    ];
+    for (name, text, rows) in cases {
+        assert_eq!(read(text, &format(|_| ())), *rows, "{name}");
+    }
+}
+
+#[test]
+fn quotes_are_removed_and_unclosed_ones_cost_their_line() {
+    use RowKind::{Cells, UnclosedQuote};
+    let cases: &[(&str, &[u8], &[Row])] = &[
         (
             "quotes",
             b"\"a,\"\"b\"\"\",\"\"\n\"x\"y,z\"w\"",
