@@ -228,3 +228,87 @@ impl Widths {
         mine > theirs || (mine == theirs && self.first > other.first)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(sample: &[u8], options: &Options) -> (char, char, &'static str, usize) {
+        let detected = detect(sample, true, options, &Limits::default());
+        (
+            char::from(detected.delimiter),
+            char::from(detected.quote),
+            detected.line_terminator,
+            detected.preamble,
+        )
+    }
+
+    #[test]
+    fn the_delimiter_that_cuts_records_alike_is_found() {
+        let cases: &[(&[u8], char)] = &[
+            (b"", ','),
+            (b"id\n1\n2\n", ','),
+            (b"id,name\n1,a\n", ','),
+            (b"id;name\n1;a\n", ';'),
+            (b"id\tname\n1\ta\n", '\t'),
+            (b"id|name\n1|a\n", '|'),
+            (b"id,name", ','),
+            // Decimal commas, and text with commas.
+            (b"id;price\n1;2,5\n2;3,25\n", ';'),
+            (b"id;a,b;c\n1;2,5;3\n2;3;4\n", ';'),
+            (b"id|text\n1|a, b, c\n2|d; e\n3|f, g\n", '|'),
+            (b"\"id;x\",name\n\"1;1\",a\n", ','),
+            // A label alone does not make a delimiter of what stands in it.
+            (b"amount (net;gross)\n1\n2\n", ','),
+            (b"name,notes (a;b)\nx,y;z\n", ','),
+            // Ragged rows still share their delimiter.
+            (b"a,b,c\n1,2\n1,2,3,4\n", ','),
+            (b"a;b;c\n1;2\n1;2;3;4\n", ';'),
+            (b"\n\r\n\nid;name\n1;a\n", ';'),
+            (b"a;b\n\"1;2\n3;4\n5;6\n", ';'),
+        ];
+        for (sample, delimiter) in cases {
+            let (found, ..) = found(sample, &Options::default());
+            assert_eq!(found, *delimiter, "{}", sample.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn quotes_line_ends_and_sep_lines_are_found() {
+        let cases: &[(&[u8], (char, char, &str, usize))] = &[
+            (b"'id','name'\n'1','a,b'\n", (',', '\'', "\n", 0)),
+            (b"'id';'name'\n'1';'a;b'\n", (';', '\'', "\n", 0)),
+            (b"'id','name'\n'1',\"a\"\n", (',', '"', "\n", 0)),
+            (b"id,name\n1,'tis\n2,rock 'n' roll\n", (',', '"', "\n", 0)),
+            (b"id,name\r\n1,a\n", (',', '"', "\r\n", 0)),
+            (b"id,name\r1,a\r", (',', '"', "\r", 0)),
+            (b"sep=;\r\nid,x;name\r\n", (';', '"', "\r\n", 7)),
+            (b"SEP=|\nid\n", ('|', '"', "\n", 6)),
+            (b"sep=,", (',', '"', "\n", 5)),
+            (b"sep=,x\n1,2\n", (',', '"', "\n", 0)),
+        ];
+        for (sample, expected) in cases {
+            let found = found(sample, &Options::default());
+            assert_eq!(found, *expected, "{}", sample.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_the_sender_says_counts() {
+        let options = Options {
+            delimiter: Some(':'),
+            quote: Some('~'),
+            ..Options::default()
+        };
+        let sample = b"sep=;\nid;name\n1;a\n";
+        assert_eq!(found(sample, &options), (':', '~', "\n", 6));
+    }
+
+    #[test]
+    fn a_record_that_the_sample_cuts_off_does_not_count() {
+        let mut sample = b"a;b\n1;2\n3,".to_vec();
+        sample.extend([b','; 99]);
+        let detected = detect(&sample, false, &Options::default(), &Limits::default());
+        assert_eq!(detected.delimiter, b';');
+    }
+}

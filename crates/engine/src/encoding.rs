@@ -89,22 +89,29 @@ fn named(label: &str) -> Result<&'static Encoding, Failure> {
         })
 }
 
-/// Latin text in UTF-16 has a NUL in every other byte, and hardly one in the bytes between.
+/// What separates cells and lines stands in any table, and has a NUL beside it in UTF-16.
+///
+/// Text of one byte a character has a separator beside its separators or letters, wherever a stray NUL is.
 fn utf_16(head: &[u8]) -> Option<&'static Encoding> {
-    let units = head.len() / 2;
-    let nuls = |parity: usize| {
-        head.iter()
-            .skip(parity)
-            .step_by(2)
-            .filter(|b| **b == 0)
-            .count()
+    let is_separator = |b: u8| matches!(b, b'\n' | b'\r' | b'\t' | b',' | b';' | b'|');
+    let looks_like = |low: usize| {
+        let (mut nuls, mut whole, mut broken) = (0, 0, 0);
+        for unit in head.chunks_exact(2) {
+            let (low, high) = (unit[low], unit[1 - low]);
+            nuls += usize::from(high == 0);
+            whole += usize::from(high == 0 && is_separator(low));
+            broken += usize::from(high != 0 && is_separator(low) || is_separator(high));
+        }
+        let units = head.len() / 2;
+        match whole {
+            0 => units > 1 && nuls * 4 >= units * 3,
+            _ => nuls * 5 >= units && whole > broken,
+        }
     };
-    let (even, odd) = (nuls(0), nuls(1));
-    let (more, fewer) = (even.max(odd), even.min(odd));
-    if units == 0 || more * 5 < units.max(5) || fewer * 20 > more {
-        return None;
+    if looks_like(0) {
+        return Some(UTF_16LE);
     }
-    Some(if odd > even { UTF_16LE } else { UTF_16BE })
+    looks_like(1).then_some(UTF_16BE)
 }
 
 /// Whether the whole file is UTF-8, but for broken bytes that its multi-byte characters outnumber.
@@ -247,4 +254,165 @@ fn fill(range: &mut impl Read, buffer: &mut [u8]) -> Result<usize, ReadError> {
         }
     }
     Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, Write};
+
+    use encoding_rs::{SHIFT_JIS, WINDOWS_1252};
+
+    use super::*;
+    use crate::source::Text;
+
+    fn source(bytes: &[u8]) -> Source {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file.rewind().unwrap();
+        Source::new(file, &std::env::temp_dir()).unwrap()
+    }
+
+    /// The encoding that is found, and the text from after the byte order mark to the last line's end.
+    fn open(bytes: &[u8], wanted: Option<&str>) -> (&'static Encoding, bool, Vec<u8>) {
+        let text = Text::open(source(bytes), wanted, &std::env::temp_dir()).unwrap();
+        let mut content = Vec::new();
+        let mut range = text.range(text.start, text.end);
+        range.read_to_end(&mut content).unwrap();
+        assert_eq!(text.transcoded, text.encoding != UTF_8);
+        (text.encoding, text.bom, content)
+    }
+
+    fn utf_16_of(text: &str, big: bool) -> Vec<u8> {
+        let units = text.encode_utf16();
+        units
+            .flat_map(|u| {
+                if big {
+                    u.to_be_bytes()
+                } else {
+                    u.to_le_bytes()
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn text_in_every_encoding_arrives_as_utf_8() {
+        let text = "id,name\n1,Zoë\n2,日本\n";
+        let content = text.trim_end().as_bytes();
+        let (little, big) = (utf_16_of(text, false), utf_16_of(text, true));
+        let marked = |mark: &[u8], bytes: &[u8]| [mark, bytes].concat();
+        let cases: &[(&str, Vec<u8>, &Encoding, bool)] = &[
+            ("utf-8", text.into(), UTF_8, false),
+            (
+                "utf-8 with a mark",
+                marked(b"\xef\xbb\xbf", text.as_bytes()),
+                UTF_8,
+                true,
+            ),
+            ("utf-16le", little.clone(), UTF_16LE, false),
+            ("utf-16be", big.clone(), UTF_16BE, false),
+            (
+                "utf-16le with a mark",
+                marked(b"\xff\xfe", &little),
+                UTF_16LE,
+                true,
+            ),
+            (
+                "utf-16be with a mark",
+                marked(b"\xfe\xff", &big),
+                UTF_16BE,
+                true,
+            ),
+        ];
+        for (name, bytes, encoding, bom) in cases {
+            let (found, has_bom, read) = open(bytes, None);
+            assert_eq!((found, has_bom), (*encoding, *bom), "{name}");
+            assert_eq!(read, content, "{name}");
+        }
+    }
+
+    #[test]
+    fn stray_nuls_do_not_make_utf_16() {
+        for bytes in [&b"a\0b"[..], b"a,b\n1,\0\n", b"a,b\n\0,1\n", b"\0"] {
+            assert_eq!(open(bytes, None).0, UTF_8, "{}", bytes.escape_ascii());
+        }
+        let chinese = utf_16_of("名,市\n李,北京\n", true);
+        assert_eq!(open(&chinese, None).0, UTF_16BE);
+    }
+
+    #[test]
+    fn text_that_is_no_utf_8_is_guessed_or_as_its_sender_says() {
+        let latin = b"name;city\nJos\xe9;M\xfcnchen\nZo\xeb;K\xf6ln\n";
+        let (encoding, _, text) = open(latin, None);
+        assert_eq!(encoding, WINDOWS_1252);
+        assert_eq!(text, "name;city\nJosé;München\nZoë;Köln".as_bytes());
+        let (encoding, _, text) = open(b"\x93\xfa\x96{,a\n", Some("shift_jis"));
+        assert_eq!((encoding, text), (SHIFT_JIS, "日本,a".as_bytes().to_vec()));
+    }
+
+    #[test]
+    fn a_broken_byte_does_not_change_the_encoding_while_whole_characters_outnumber_it() {
+        let (encoding, _, text) = open("é,è\n\u{e9}".as_bytes(), None);
+        assert_eq!((encoding, text.len()), (UTF_8, 8));
+        assert_eq!(open(b"\xc3\xa9,\xc3\xa8,\xff\n", None).0, UTF_8);
+        assert_ne!(open(b"\xc3\xa9,a,\xff\n", None).0, UTF_8);
+        assert_ne!(open(b"a,\xff\n", None).0, UTF_8);
+        assert_eq!(open(b"a,\xff\n", Some("utf-8")).0, UTF_8);
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_a_broken_byte_of_its_row() {
+        let mut bytes = utf_16_of("é,è\nü", false);
+        bytes.extend(0xd800_u16.to_le_bytes());
+        bytes.extend(utf_16_of("\nb", false));
+        assert_eq!(
+            open(&bytes, Some("utf-16le")).2,
+            b"\xc3\xa9,\xc3\xa8\n\xc3\xbc\xff\nb"
+        );
+    }
+
+    #[test]
+    fn an_encoding_that_does_not_fit_or_is_unknown_fails_the_file() {
+        let fail = |bytes: &[u8], wanted| {
+            let opened = Text::open(source(bytes), Some(wanted), &std::env::temp_dir());
+            match opened {
+                Err(ReadError::Failure(failure)) => failure.code,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(
+            fail(b"\x81\xff\x81\xff\n", "shift_jis"),
+            FailureCode::WrongEncoding
+        );
+        assert_eq!(fail(b"a", "utf-9"), FailureCode::WrongOptions);
+        assert_eq!(fail(b"a", "iso-2022-kr"), FailureCode::WrongOptions);
+    }
+
+    #[test]
+    fn characters_may_lie_across_reads() {
+        for shift in 0..4 {
+            let mut bytes = vec![b'a'; CHUNK - shift];
+            bytes.extend("日\n".repeat(CHUNK / 2).bytes());
+            assert_eq!(open(&bytes, None).0, UTF_8, "{shift}");
+            // The one broken byte at the very end must be seen, too.
+            bytes.push(0xe6);
+            assert_eq!(open(&bytes, None).0, UTF_8, "{shift}");
+        }
+        let mut bytes = vec![b'a'; CHUNK];
+        bytes.push(0xe6);
+        assert_ne!(open(&bytes, None).0, UTF_8);
+    }
+
+    #[test]
+    fn a_pipe_is_read_like_a_file() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all("a\nü\n".as_bytes()).unwrap();
+        drop(writer);
+        let file = std::fs::File::from(std::os::fd::OwnedFd::from(reader));
+        let source = Source::new(file, &std::env::temp_dir()).unwrap();
+        assert_eq!(
+            (source.bytes(), source.head(2, 9).unwrap()),
+            (5, "ü\n".into())
+        );
+    }
 }

@@ -321,3 +321,216 @@ fn letters(mut number: u32) -> String {
     }
     letters.iter().rev().map(|b| char::from(*b)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use filejobs_core::Limits;
+
+    use super::*;
+    use crate::reader::{ReadError, RowReader};
+
+    struct NoRows;
+
+    impl RowReader for NoRows {
+        fn next_batch(&mut self, _: &mut RawBatch) -> Result<bool, ReadError> {
+            Ok(false)
+        }
+
+        fn bytes_read(&self) -> u64 {
+            0
+        }
+    }
+
+    fn table(labels: Option<&[&str]>) -> Table {
+        let labels = labels.map(|l| l.iter().map(|l| l.as_bytes().to_vec()).collect());
+        Table {
+            labels,
+            header_line: 2,
+            header_offset: Some(6),
+            dialect: None,
+            sheet: None,
+            places: Places::Text,
+            rows: Box::new(NoRows),
+        }
+    }
+
+    fn rows(rows: &[&[&str]]) -> RawBatch {
+        let mut batch = RawBatch::default();
+        for row in rows {
+            for cell in *row {
+                batch.push_cell(cell.as_bytes());
+            }
+            batch.push_row(3, 9, RowKind::Cells);
+        }
+        batch
+    }
+
+    fn schema(names: &[&str]) -> TableSchema {
+        let fields: Vec<String> = names
+            .iter()
+            .map(|n| format!("{{\"name\": \"{n}\"}}"))
+            .collect();
+        let text = format!("{{\"fields\": [{}]}}", fields.join(","));
+        TableSchema::from_json(&text, &Limits::default()).unwrap()
+    }
+
+    fn header(labels: Option<&[&str]>, first: &RawBatch, schema: Option<&TableSchema>) -> Header {
+        Header::new(&table(labels), first, schema, FileType::Csv)
+    }
+
+    fn names(header: &Header) -> Vec<&str> {
+        header
+            .layout
+            .columns
+            .iter()
+            .map(|c| c.name.as_str())
+            .collect()
+    }
+
+    fn codes(header: &Header) -> Vec<(&'static str, Option<u32>)> {
+        let found = header.findings.iter();
+        found.map(|f| (f.code.as_str(), f.column_number)).collect()
+    }
+
+    #[test]
+    fn every_column_gets_a_name_of_its_own() {
+        let first = rows(&[&["1"; 9]]);
+        let cases: &[(&[&str], &[&str])] = &[
+            (&["id", "name"], &["id", "name"]),
+            (&["name", "name", "name"], &["name", "name_2", "name_3"]),
+            (&["name", "name", "name_2"], &["name", "name_3", "name_2"]),
+            (&["a", "b", "", "c"], &["a", "b", "column_3", "c"]),
+            (&["column_2", ""], &["column_2", "column_2_2"]),
+            (&[" a ", "\t"], &["a", "column_2"]),
+            (&["Name", "name"], &["Name", "name"]),
+        ];
+        for (labels, expected) in cases {
+            assert_eq!(
+                names(&header(Some(labels), &first, None)),
+                *expected,
+                "{labels:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_labels_is_told_with_its_place() {
+        let first = rows(&[&["1"; 4]]);
+        let header = header(Some(&["a", "", "a", "x\0"]), &first, None);
+        let expected = [
+            ("blank-label", Some(2)),
+            ("duplicate-label", Some(3)),
+            ("encoding-error", Some(4)),
+        ];
+        assert_eq!(codes(&header), expected);
+        let finding = &header.findings[1];
+        assert_eq!((finding.row_number, finding.seq, finding.line), (0, 1, 2));
+        assert_eq!(finding.byte_offset, Some(6));
+        assert_eq!(finding.cell.as_deref(), Some("C1"));
+        assert_eq!(finding.column_name.as_deref(), Some("a"));
+        assert!(header.failure.is_none());
+    }
+
+    #[test]
+    fn columns_meet_the_schema_by_name_in_any_order() {
+        let first = rows(&[&["1"; 3]]);
+        let fields = schema(&["a", "b"]);
+        let header = header(Some(&["b", "x", "a"]), &first, Some(&fields));
+        let found: Vec<_> = header.layout.columns.iter().map(|c| c.field).collect();
+        assert_eq!(found, [Some(1), None, Some(0)]);
+        assert_eq!(codes(&header), [("extra-label", Some(2))]);
+        assert!(header.failure.is_none());
+    }
+
+    #[test]
+    fn columns_that_the_file_lacks_fail_it_and_are_named() {
+        let fields = schema(&["a", "b", "c"]);
+        let header = header(Some(&["b"]), &rows(&[&["1"]]), Some(&fields));
+        assert_eq!(
+            codes(&header),
+            [("missing-label", None), ("missing-label", None)]
+        );
+        assert_eq!(header.findings[1].column_name.as_deref(), Some("c"));
+        let failure = header.failure.unwrap();
+        assert_eq!(failure.code, FailureCode::MissingColumn);
+        assert!(failure.message.contains("`a`, `c`"), "{}", failure.message);
+    }
+
+    #[test]
+    fn last_columns_without_label_and_value_are_dropped() {
+        let cases: &[(&[&str], &[&[&str]], usize)] = &[
+            (&["a", "b", ""], &[&["1", "2", ""], &["1"]], 2),
+            (&["a", "", ""], &[&["1", "", ""]], 1),
+            (&["a", "", ""], &[&["1", "x", ""]], 2),
+            (&["a", ""], &[&["1", "", "x"]], 1),
+            (&["a", ""], &[], 1),
+            (&["", ""], &[], 1),
+            (&["a", "", "b"], &[&["1", "", "2"]], 3),
+        ];
+        for (labels, data, wide) in cases {
+            let header = header(Some(labels), &rows(data), None);
+            assert_eq!(header.layout.columns.len(), *wide, "{labels:?} {data:?}");
+            assert_eq!(header.layout.dropped_columns as usize, labels.len() - wide);
+        }
+    }
+
+    #[test]
+    fn empty_cells_of_dropped_columns_go_and_values_stay() {
+        let mut batch = rows(&[
+            &["1", "", ""],
+            &["1"],
+            &["1", "", "x"],
+            &["1", "", "", ""],
+            &["1", "2"],
+        ]);
+        let layout = header(Some(&["a", "", ""]), &rows(&[&["1"]]), None).layout;
+        drop_empty_ends(&layout, &mut batch);
+        let left: Vec<Vec<&[u8]>> = (0..batch.rows.len())
+            .map(|row| batch.row_cells(row).map(|cell| batch.text(cell)).collect())
+            .collect();
+        let expected: [&[&[u8]]; 5] = [
+            &[b"1"],
+            &[b"1"],
+            &[b"1", b"", b"x"],
+            &[b"1", b"", b"", b""],
+            &[b"1", b"2"],
+        ];
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn without_labels_columns_are_numbered_or_those_of_the_schema() {
+        let first = rows(&[&["1", "2", "3"]]);
+        let numbered = header(None, &first, None);
+        assert_eq!(names(&numbered), ["column_1", "column_2", "column_3"]);
+        assert!(!numbered.layout.header);
+        let fields = schema(&["a", "b"]);
+        let named = header(None, &first, Some(&fields));
+        assert_eq!(names(&named), ["a", "b"]);
+        assert!(named.findings.is_empty());
+    }
+
+    #[test]
+    fn labels_are_cut_and_thousands_of_equal_ones_are_named_quickly() {
+        let long = "x".repeat(1000);
+        let labels = vec![long.as_str(); 16_384];
+        let header = header(Some(&labels), &rows(&[]), None);
+        assert_eq!(header.layout.columns[0].label.len(), LABEL_CHARS);
+        assert!(names(&header)[16_383].ends_with("_16384"));
+    }
+
+    #[test]
+    fn columns_have_the_letters_of_spreadsheets() {
+        let cases = [
+            (1, "A"),
+            (26, "Z"),
+            (27, "AA"),
+            (702, "ZZ"),
+            (703, "AAA"),
+            (16_384, "XFD"),
+        ];
+        for (number, expected) in cases {
+            assert_eq!(letters(number), expected);
+        }
+    }
+}
