@@ -1,5 +1,6 @@
 //! Committed files that are made from code, so that a review shows what users will get.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -14,16 +15,21 @@ pub(crate) struct Args {
     check: bool,
 }
 
-/// A committed file and the arguments of `filejobs` that print it.
-const FILES: &[(&str, &[&str])] = &[("docs/openapi.json", &["openapi"])];
+/// A committed file and what makes its text.
+type Generated = (&'static str, fn() -> anyhow::Result<String>);
+
+const FILES: &[Generated] = &[
+    ("docs/openapi.json", || print(&["openapi"])),
+    ("docs/configuration.md", configuration),
+];
 
 /// The subcommand.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.check {
         return check();
     }
-    for (path, arguments) in FILES {
-        let text = print(arguments)?;
+    for (path, make) in FILES {
+        let text = make()?;
         if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
             continue;
         }
@@ -39,8 +45,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 /// Fails when a file is not what the code gives.
 pub(crate) fn check() -> anyhow::Result<()> {
     let mut stale = Vec::new();
-    for (path, arguments) in FILES {
-        let text = print(arguments)?;
+    for (path, make) in FILES {
+        let text = make()?;
         if std::fs::read_to_string(path).ok().as_deref() != Some(&*text) {
             stale.push(*path);
         }
@@ -54,11 +60,69 @@ pub(crate) fn check() -> anyhow::Result<()> {
     )
 }
 
+/// Every subcommand's help: options with their environment variables and defaults.
+fn configuration() -> anyhow::Result<String> {
+    let overview = print(&["--help"])?;
+    let mut page = String::from(
+        "# Configuration\n\nEvery option is a flag with, where it makes sense, an environment variable; there is no \
+         configuration file. This page is what `filejobs --help` and `filejobs COMMAND --help` print; \
+         `cargo xtask generate` writes it.\n",
+    );
+    section(&mut page, "filejobs", &overview);
+    for command in commands(&overview) {
+        section(
+            &mut page,
+            &format!("filejobs {command}"),
+            &print(&[command, "--help"])?,
+        );
+    }
+    Ok(page)
+}
+
+fn section(page: &mut String, title: &str, help: &str) {
+    let help: Vec<_> = help.lines().map(str::trim_end).collect();
+    let help = help.join("\n");
+    // Writing to a string cannot fail.
+    let _ = write!(page, "\n## `{title}`\n\n```text\n{}\n```\n", help.trim());
+}
+
+/// Names of the commands in the overview.
+fn commands(overview: &str) -> impl Iterator<Item = &str> {
+    let listed = overview
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty());
+    // Continued descriptions stand further in than names.
+    let names = listed.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    names
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+}
+
 fn print(arguments: &[&str]) -> anyhow::Result<String> {
     let mut command = cargo(["run", "--quiet", "--locked", "-p", "filejobs-cli", "--"]);
+    // Help is wrapped to the terminal, and shows what the environment sets.
+    command
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| {
+            let name = name.to_string_lossy();
+            name != "COLUMNS" && !name.starts_with("FILEJOBS_")
+        }));
     let mut text = output(command.args(arguments))?;
     if !text.ends_with('\n') {
         text.push('\n');
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_read_off_the_overview() {
+        let help = "Does things\n\nCommands:\n  dev    Serve\n         more\n  check  Check\n  help   Print\n\nOptions:\n  -h";
+        assert_eq!(commands(help).collect::<Vec<_>>(), ["dev", "check"]);
+    }
 }
