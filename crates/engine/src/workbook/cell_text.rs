@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use calamine::{Data, DataRef, ExcelDateTime};
+use calamine::{DataRef, ExcelDateTime};
 
 /// Days from 1970-01-01 back to day 0 of each date system.
 const EPOCH_1900: i64 = -25_569;
@@ -46,22 +46,8 @@ impl<'a> Value<'a> {
         }
     }
 
-    pub(super) fn of(data: &'a Data) -> Self {
-        match data {
-            Data::Empty => Self::Empty,
-            Data::Int(n) => Self::Integer(*n),
-            Data::Float(n) => Self::Number(*n),
-            Data::String(text) => Self::text(text),
-            Data::Bool(b) => Self::Boolean(*b),
-            Data::DateTime(moment) => Self::Moment(*moment),
-            Data::DateTimeIso(text) => Self::Iso(text),
-            Data::DurationIso(text) => Self::IsoDuration(text),
-            Data::Error(error) => Self::Error(error_text(error)),
-        }
-    }
-
     /// A text without a character is an empty cell, as it is in CSV.
-    fn text(text: &'a str) -> Self {
+    pub(super) fn text(text: &'a str) -> Self {
         if text.is_empty() {
             Self::Empty
         } else {
@@ -84,7 +70,7 @@ impl<'a> Value<'a> {
     }
 }
 
-fn error_text(error: &calamine::CellErrorType) -> &'static str {
+pub(super) fn error_text(error: &calamine::CellErrorType) -> &'static str {
     use calamine::CellErrorType as E;
     match error {
         E::Div0 => "#DIV/0!",

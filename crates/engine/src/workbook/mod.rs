@@ -17,9 +17,12 @@ use crate::reader::{ReadError, Table};
 use crate::source::Source;
 
 mod archive;
+mod biff;
 mod cell_text;
+mod compound;
 mod feed;
 mod inflate;
+mod number_format;
 mod open_xml;
 mod prolog;
 mod read_at;
@@ -28,6 +31,7 @@ mod rows;
 mod sheets;
 mod strings;
 mod styles;
+mod xls;
 
 use read_at::ReadAt;
 
@@ -57,12 +61,13 @@ fn open_source(
     limits: &Limits,
     threads: u32,
 ) -> Result<Table, ReadError> {
-    check_content(&*source, file_type)?;
+    check_content(&source, file_type)?;
     match file_type {
         FileType::Xlsx | FileType::Xlsb => {
             open_xml::open(source, file_type, options, limits, threads)
         }
-        FileType::Xls | FileType::Ods | FileType::Csv => Err(not_a_table(format!(
+        FileType::Xls => xls::open(source, options, limits, threads),
+        FileType::Ods | FileType::Csv => Err(not_a_table(format!(
             "A file of the type {} is not read as a workbook",
             file_type.as_str()
         ))),
@@ -74,7 +79,7 @@ fn not_a_table(message: impl Into<String>) -> ReadError {
 }
 
 /// The name said which kind of workbook; the first bytes must agree.
-fn check_content(source: &dyn ReadAt, file_type: FileType) -> Result<(), ReadError> {
+fn check_content(source: &Arc<dyn ReadAt>, file_type: FileType) -> Result<(), ReadError> {
     let size = source.size();
     let mut head = vec![0; usize::try_from(size).map_or(SNIFF_BYTES, |s| s.min(SNIFF_BYTES))];
     source
@@ -86,6 +91,11 @@ fn check_content(source: &dyn ReadAt, file_type: FileType) -> Result<(), ReadErr
             Err(Failure::new(FailureCode::EmptyFile, message).into())
         }
         Content::Ole if matches!(file_type, FileType::Xlsx | FileType::Xlsb) => {
+            if xls::is_workbook(Arc::clone(source)) {
+                return Err(not_a_table(
+                    "The file is an Excel 97-2003 workbook; hand it in with the ending .xls",
+                ));
+            }
             Err(archive::encrypted())
         }
         content if file_type.fits(content) => Ok(()),

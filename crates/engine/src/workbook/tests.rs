@@ -20,7 +20,16 @@ struct Read {
 }
 
 fn read_with(bytes: Vec<u8>, options: &Options, limits: &Limits) -> Result<Read, ReadError> {
-    let mut table = open_source(Arc::new(bytes), FileType::Xlsx, options, limits, 2)?;
+    read_as(FileType::Xlsx, bytes, options, limits)
+}
+
+fn read_as(
+    file_type: FileType,
+    bytes: Vec<u8>,
+    options: &Options,
+    limits: &Limits,
+) -> Result<Read, ReadError> {
+    let mut table = open_source(Arc::new(bytes), file_type, options, limits, 2)?;
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let mut read = Read {
         sheet: table.sheet.clone().unwrap(),
@@ -240,4 +249,105 @@ fn many_rows_come_in_batches() {
     let read = read(bytes);
     assert_eq!(read.rows.len(), 25_000);
     assert_eq!(read.rows[24_999], "25001: 25000|name 25000");
+}
+
+mod xls {
+    use calamine::{Data, Reader};
+
+    use super::*;
+
+    fn fixture(name: &str) -> Vec<u8> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../testkit/fixtures/");
+        std::fs::read(format!("{folder}{name}")).unwrap()
+    }
+
+    #[test]
+    fn every_kind_of_cell_is_read_whatever_the_order_and_the_date_system() {
+        let long = format!("8: ||{}", "x".repeat(20_000));
+        let expected = strings(&[
+            "4: 1|2024-02-29|007|19.99|true",
+            "5: 2|2024-02-29T13:30:05|\u{fc}, \"x\"\n日本|-1234567890123|false",
+            "6: Blank ",
+            "7: 1073741824|30:00:00||0.01|true",
+            &long,
+        ]);
+        for name in ["kinds.xls", "kinds-1904.xls", "kinds-shuffled.xls"] {
+            let read = read_as(
+                FileType::Xls,
+                fixture(name),
+                &Options::default(),
+                &Limits::default(),
+            );
+            let read = read.unwrap();
+            assert_eq!(read.sheet, "T\u{e4}ble", "{name}");
+            assert_eq!(read.first_column, 2, "{name}");
+            assert_eq!(
+                read.labels.unwrap(),
+                ["id", "when", "text", "price", "ok"],
+                "{name}"
+            );
+            assert_eq!(read.rows, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_library_reads_the_same_from_a_sound_file() {
+        let bytes = fixture("many.xls");
+        let mut library: calamine::Xls<_> = Reader::new(std::io::Cursor::new(&bytes)).unwrap();
+        let range = library.worksheet_range("Many").unwrap();
+        let theirs = range.rows().skip(1).zip(2..).map(|(row, line)| {
+            let cells: Vec<_> = row.iter().map(Data::to_string).collect();
+            format!("{line}: {}", cells.join("|"))
+        });
+        let ours = read_as(
+            FileType::Xls,
+            bytes.clone(),
+            &Options::default(),
+            &Limits::default(),
+        );
+        assert_eq!(ours.unwrap().rows, theirs.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_and_breaks_nothing() {
+        let sound = fixture("kinds.xls");
+        let read = |bytes| {
+            read_as(
+                FileType::Xls,
+                bytes,
+                &Options::default(),
+                &Limits::default(),
+            )
+        };
+        let whole = read(sound.clone()).unwrap();
+        for length in (0..sound.len()).step_by(97) {
+            // The last bytes of the file belong to nothing.
+            match read(sound[..length].to_vec()) {
+                Ok(cut) => assert_eq!(cut, whole, "{length}"),
+                Err(ReadError::Failure(_)) => {}
+                Err(other) => panic!("{length}: {other:?}"),
+            }
+        }
+        let mut random = 0x2545_f491_4f6c_dd1d_u64;
+        for _ in 0..3_000 {
+            let mut bytes = sound.clone();
+            for _ in 0..8 {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                let at = random as usize % bytes.len();
+                bytes[at] = (random >> 40) as u8;
+            }
+            let read = read_as(
+                FileType::Xls,
+                bytes,
+                &Options::default(),
+                &Limits::default(),
+            );
+            assert!(!matches!(
+                read,
+                Err(ReadError::Read(_) | ReadError::Scratch(_))
+            ));
+        }
+    }
 }
