@@ -1,8 +1,11 @@
 //! The command line.
 
+use std::process::ExitCode;
+
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::check::Check;
 use crate::client::{self, Errors, Get, List, Results, Submit, Target, Wait, Watch};
 use crate::exit::{Exit, Outcome};
 use crate::sample::Sample;
@@ -33,6 +36,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Check(Box<Check>),
     Submit(Box<Submit>),
     List(List),
     Get(Get),
@@ -58,6 +62,10 @@ pub(crate) enum Command {
 
     Sample(Sample),
 
+    /// Read one file as its working folder says: what workers start
+    #[command(hide = true)]
+    Engine,
+
     /// Print a script that completes the commands in a shell
     Completions {
         /// The shell
@@ -69,20 +77,27 @@ pub(crate) enum Command {
 impl Cli {
     /// Starts logging, as the arguments say.
     pub fn init_telemetry(&self) {
-        self.telemetry.init("warn");
+        // The engine's standard error says only why it could not end by itself.
+        if !matches!(self.command, Command::Engine) {
+            self.telemetry.init("warn");
+        }
     }
 
     /// Does what the arguments say, to its end; what went wrong is told on standard error.
     #[must_use]
-    pub fn run(self) -> Exit {
-        match self.command.run() {
+    pub fn run(self) -> ExitCode {
+        if matches!(self.command, Command::Engine) {
+            return filejobs_engine::child::main();
+        }
+        let exit = match self.command.run() {
             Ok(exit) => exit,
             Err(stop) if stop.is_broken_pipe() => Exit::Clean,
             Err(stop) => {
                 eprintln!("error: {:#}", stop.error);
                 stop.exit
             }
-        }
+        };
+        exit.into()
     }
 }
 
@@ -90,6 +105,7 @@ impl Command {
     fn run(self) -> Outcome {
         use client::block_on;
         match self {
+            Self::Check(check) => block_on(check.run()),
             Self::Submit(submit) => block_on(submit.run()),
             Self::List(list) => block_on(list.run()),
             Self::Get(get) => block_on(get.run()),
@@ -103,6 +119,7 @@ impl Command {
             Self::Resume(target) => block_on(target.resume()),
             Self::Delete(target) => block_on(target.delete()),
             Self::Sample(sample) => sample.run(),
+            Self::Engine => Ok(Exit::Clean),
             Self::Completions { shell } => completions(shell),
         }
     }

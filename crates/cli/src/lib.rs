@@ -5,6 +5,7 @@
 //! and `--json`.
 
 mod args;
+mod check;
 mod client;
 pub mod exit;
 mod options;

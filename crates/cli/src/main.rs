@@ -8,5 +8,5 @@ use filejobs_cli::Cli;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.init_telemetry();
-    cli.run().into()
+    cli.run()
 }

@@ -180,6 +180,13 @@ impl Progress {
         self.bar.clone()
     }
 
+    /// How far things are.
+    pub(crate) fn at(&self, position: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(position);
+        }
+    }
+
     /// Where things stand, with a sentence about it.
     pub(crate) fn set(&mut self, position: u64, message: String) {
         if let Some(bar) = &self.bar {

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 /// What became of an attempt.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// The run ended by itself: its rows and findings count, whether the file failed or not.
     Result(Box<RunResult>),
     /// The file cannot be read; no further attempt can mend that.

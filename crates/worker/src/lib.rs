@@ -17,6 +17,7 @@ mod commit;
 mod config;
 mod ending;
 mod lease;
+mod once;
 mod outputs;
 mod patience;
 mod process;
@@ -24,4 +25,6 @@ mod run;
 mod scratch;
 
 pub use config::{Backends, Config, EngineCommand};
+pub use ending::Ending;
+pub use once::run_once;
 pub use run::{Error, run};

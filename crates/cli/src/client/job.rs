@@ -72,18 +72,18 @@ impl Job {
 
     /// One line for a progress bar or a log.
     pub(crate) fn progress_line(&self) -> String {
-        let mut text = format!("{}  {}", self.status, counted(self.rows_processed, "row"));
+        let mut parts = vec![self.status.to_string(), counted(self.rows_processed, "row")];
         if self.rows_failed > 0 {
-            text += &format!(", {} bad", count(self.rows_failed));
+            parts.push(format!("{} bad", count(self.rows_failed)));
         }
         if let Some(speed) = self.rows_per_second.filter(|s| *s >= 1.0) {
-            text += &format!("  {}/s", count(terminal::whole(speed)));
+            parts.push(format!("{}/s", count(terminal::whole(speed))));
         }
         if let Some(eta) = self.eta_seconds.filter(|s| *s >= 1.0) {
-            let eta = terminal::duration(Duration::from_secs(terminal::whole(eta)));
-            text += &format!("  {eta} left");
+            let eta = Duration::from_secs(terminal::whole(eta));
+            parts.push(format!("{} left", terminal::duration(eta)));
         }
-        text
+        parts.join("  ")
     }
 
     /// How it ended, or stands, in one sentence.
