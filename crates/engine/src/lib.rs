@@ -13,6 +13,8 @@ pub mod child;
 mod csv;
 mod dialect;
 mod encoding;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod infer;
 mod layout;
 pub mod merge;
