@@ -1,7 +1,5 @@
 //! A `filejobs dev` of our own, for commands that talk to it.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,20 +9,20 @@ use anyhow::{Context, bail};
 use crate::run::{cargo, run};
 use crate::tools;
 
-/// How long the service may take to say that it is healthy.
-const START: Duration = Duration::from_secs(30);
+/// How long the service may take to be ready.
+const START: Duration = Duration::from_mins(1);
 
-/// A running service; ends with the value.
+/// A running service; ends with the value, and with us even when we are killed.
 #[derive(Debug)]
 pub(crate) struct Service {
     child: Child,
-    address: SocketAddr,
+    url: String,
     /// Holds its files until it has ended.
-    _data: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 impl Service {
-    /// Builds the binary, starts it on a free port and waits until it is healthy.
+    /// Builds the binary, starts it on a free port and waits until it is ready.
     pub(crate) fn start() -> anyhow::Result<Self> {
         run(&mut cargo([
             "build",
@@ -33,27 +31,34 @@ impl Service {
             "-p",
             "filejobs-cli",
         ]))?;
-        let data = tempfile::tempdir()?;
-        let address = free_address()?;
+        let home = tempfile::tempdir()?;
         let child = Command::new(binary())
-            .arg("dev")
-            .args(["--listen", &address.to_string(), "--data-dir"])
-            .arg(data.path())
-            .stdin(Stdio::null())
+            .args([
+                "dev",
+                "--listen",
+                "127.0.0.1:0",
+                "--until-stdin-closes",
+                "--ready-file",
+            ])
+            .arg(home.path().join("ready.json"))
+            .arg("--data-dir")
+            .arg(home.path().join("data"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
             .spawn()
             .context("`filejobs dev` could not be started")?;
         let mut service = Self {
             child,
-            address,
-            _data: data,
+            url: String::new(),
+            home,
         };
-        service.wait_until_healthy()?;
+        service.url = service.wait_until_ready()?;
         Ok(service)
     }
 
     /// `http://127.0.0.1:PORT`.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+    pub(crate) fn url(&self) -> &str {
+        &self.url
     }
 
     /// Fails when the service has ended.
@@ -64,19 +69,22 @@ impl Service {
         }
     }
 
-    fn wait_until_healthy(&mut self) -> anyhow::Result<()> {
+    /// The address that the service has written down.
+    fn wait_until_ready(&mut self) -> anyhow::Result<String> {
+        let ready = self.home.path().join("ready.json");
         let started = Instant::now();
         while started.elapsed() < START {
             self.still_runs()?;
-            if status_of(self.address, "/api/health").is_some_and(|status| status == 200) {
-                return Ok(());
+            if let Ok(text) = std::fs::read_to_string(&ready) {
+                let said: serde_json::Value = serde_json::from_str(&text)?;
+                let url = said["url"]
+                    .as_str()
+                    .context("the ready file names no url")?;
+                return Ok(url.to_owned());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        bail!(
-            "`filejobs dev` was not healthy within {} s",
-            START.as_secs()
-        )
+        bail!("`filejobs dev` was not ready within {} s", START.as_secs())
     }
 }
 
@@ -91,24 +99,4 @@ impl Drop for Service {
 /// The debug binary.
 fn binary() -> PathBuf {
     tools::target_dir().join("debug/filejobs")
-}
-
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
-/// The status of one GET, when there is an answer: as much HTTP as a health check needs.
-fn status_of(address: SocketAddr, path: &str) -> Option<u16> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(3))).ok()?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )
-    .ok()?;
-    let mut line = String::new();
-    BufReader::new(stream.take(1024))
-        .read_line(&mut line)
-        .ok()?;
-    line.split(' ').nth(1)?.parse().ok()
 }

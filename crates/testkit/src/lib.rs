@@ -3,6 +3,7 @@
 //! [`service::Service`] starts the built `filejobs` binary on a free port with a folder of its own, speaks HTTP to
 //! it, kills it, starts it again, and leaves nothing behind.
 
+pub mod browser;
 pub mod http;
 pub mod processes;
 pub mod service;
