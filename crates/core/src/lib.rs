@@ -18,6 +18,7 @@ pub mod row_runs;
 pub mod schema;
 pub mod sources;
 pub mod task;
+pub mod webhook;
 
 pub use failure::{Failure, FailureClass, FailureCode};
 pub use file::{Content, FileName, FileType};
@@ -30,6 +31,7 @@ pub use report::Report;
 pub use schema::TableSchema;
 pub use sources::Sources;
 pub use task::{TaskEvent, TaskState};
+pub use webhook::WebhookUrl;
 
 /// What a caller should do about an error; drives retries, HTTP status and metrics.
 ///

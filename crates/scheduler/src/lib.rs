@@ -1,1 +1,23 @@
-//! .
+//! Decides what runs when, and looks after what nobody else does.
+//!
+//! Four loops, each woken by what happens and by a slow tick in case a hint was lost:
+//! * publish: hands waiting tasks to the queue, never far ahead of the workers, in the order of [`admission::rank`];
+//! * rescue: takes tasks on whose worker is gone, and publishes again what got lost on its way;
+//! * retention: removes ended jobs after their time, the blobs of deleted jobs, and what nobody refers to;
+//! * webhooks: tells receivers how jobs ended.
+//!
+//! None of them holds state that the store does not: killing the scheduler at any moment loses nothing.
+//!
+//! Exactly one scheduler may run for a store.
+
+pub mod admission;
+mod config;
+mod pace;
+mod publish;
+mod rescue;
+mod retention;
+mod run;
+pub mod webhook;
+
+pub use config::{Backends, Config};
+pub use run::{Error, run, take_over};

@@ -1,0 +1,59 @@
+//! What a scheduler needs to know before it starts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use filejobs_blobs::Blobs;
+use filejobs_core::Sources;
+use filejobs_core::retry::RetryPolicy;
+use filejobs_queue::Queue;
+use filejobs_store::Store;
+
+use crate::admission::Policy;
+use crate::webhook;
+
+/// What a scheduler works with.
+#[derive(Debug, Clone)]
+pub struct Backends {
+    /// The record of every job.
+    pub store: Arc<dyn Store>,
+    /// Where tickets go.
+    pub queue: Arc<dyn Queue>,
+    /// Where files and results lie.
+    pub blobs: Blobs,
+    /// Time, ids and jitter.
+    pub sources: Sources,
+}
+
+/// How a scheduler works.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// In which order tasks are published.
+    pub admission: Policy,
+    /// How often a task is tried.
+    pub retry: RetryPolicy,
+    /// How long a published task may stay unclaimed before it is published again.
+    pub republish_after: Duration,
+    /// How long an ended job is kept; for ever when absent.
+    pub keep_ended: Option<Duration>,
+    /// How long an upload may stand still before its part is removed.
+    pub keep_staged: Duration,
+    /// How old an upload without a job must be before it is removed: its job may just be about to be created.
+    pub keep_orphans: Duration,
+    /// How webhooks are sent.
+    pub webhooks: webhook::Config,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            admission: Policy::default(),
+            retry: RetryPolicy::default(),
+            republish_after: Duration::from_secs(10),
+            keep_ended: None,
+            keep_staged: Duration::from_hours(1),
+            keep_orphans: Duration::from_hours(1),
+            webhooks: webhook::Config::default(),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Hands waiting tasks to the queue.
+
+use std::time::Duration;
+
+use filejobs_store::ChangeKind;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::{rank, window};
+use crate::config::{Backends, Config};
+use crate::pace::{Pace, Wakes};
+use crate::run::Step;
+
+/// Tasks whose pause before the next attempt has ended raise no hint; the tick finds them.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Under load several changes share one look: a window of tasks lasts longer than this.
+const GAP: Duration = Duration::from_millis(10);
+
+/// How long the number of the workers' slots is believed.
+const SLOTS_FOR: Duration = Duration::from_secs(5);
+
+/// A worker that was not heard of for longer is not counted.
+const ALIVE: Duration = Duration::from_secs(20);
+
+pub(crate) async fn run(backends: Backends, config: Config, stop: CancellationToken) {
+    let wakes = Wakes::new(&*backends.store, |kind| match kind {
+        // A claim changes the state, too, and makes room in the window.
+        ChangeKind::Work | ChangeKind::State => true,
+        ChangeKind::Progress | ChangeKind::Deleted => false,
+    });
+    let mut pace = Pace::new(wakes, TICK, GAP);
+    let mut slots = Slots::default();
+    while pace.next(&stop).await {
+        if let Err(step) = fill(&backends, &config, &mut slots).await {
+            step.tell("tasks could not be published");
+        }
+    }
+}
+
+/// The number of the workers' slots, asked for now and then.
+#[derive(Debug, Default)]
+struct Slots {
+    known: Option<(Instant, u32)>,
+}
+
+impl Slots {
+    async fn get(&mut self, backends: &Backends) -> Result<u32, Step> {
+        if let Some((since, slots)) = self.known
+            && since.elapsed() < SLOTS_FOR
+        {
+            return Ok(slots);
+        }
+        let workers = backends.store.workers(ALIVE).await?;
+        let slots = workers.iter().map(|worker| worker.slots).sum();
+        self.known = Some((Instant::now(), slots));
+        Ok(slots)
+    }
+}
+
+/// Fills the window.
+async fn fill(backends: &Backends, config: &Config, slots: &mut Slots) -> Result<(), Step> {
+    let Backends { store, queue, .. } = backends;
+    let window = u64::from(window(slots.get(backends).await?));
+    let room = window.saturating_sub(store.published().await?);
+    let room = u32::try_from(room).unwrap_or(u32::MAX);
+    if room == 0 {
+        return Ok(());
+    }
+    let waiting = store.waiting(room).await?;
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let mut ranked = rank(&waiting, backends.sources.now(), &config.admission);
+    ranked.truncate(room as usize);
+    let tickets = store.publish(&ranked).await?;
+    // What does not get through is published again: nobody claims it.
+    queue.publish(&tickets).await?;
+    Ok(())
+}

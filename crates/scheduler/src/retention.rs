@@ -1,0 +1,182 @@
+//! Removes what has had its time and what nobody refers to.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use filejobs_core::ErrorClass;
+use filejobs_store::{ChangeKind, Tombstone};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Backends, Config};
+use crate::pace::{Pace, Wakes};
+use crate::run::Step;
+
+const TICK: Duration = Duration::from_secs(30);
+
+/// A wave of deletes is handled in few rounds.
+const GAP: Duration = Duration::from_millis(100);
+
+/// Between two sweeps of the store.
+const SWEEP_STORE: Duration = Duration::from_mins(1);
+
+/// Between two sweeps of the blobs, which list all uploads.
+const SWEEP_BLOBS: Duration = Duration::from_mins(30);
+
+/// Jobs handled in one go.
+const BATCH: u32 = 100;
+
+/// Rows removed in one go: short enough to hold up no other writer.
+const ROWS: u32 = 2_000;
+
+pub(crate) async fn run(backends: Backends, config: Config, stop: CancellationToken) {
+    let wakes = Wakes::new(&*backends.store, |kind| match kind {
+        ChangeKind::Deleted => true,
+        ChangeKind::Work | ChangeKind::State | ChangeKind::Progress => false,
+    });
+    let mut pace = Pace::new(wakes, TICK, GAP);
+    let mut store_sweep = Every::new(SWEEP_STORE);
+    let mut blob_sweep = Every::new(SWEEP_BLOBS);
+    while pace.next(&stop).await {
+        // Asking the token between the steps keeps a stop from waiting for a long sweep.
+        if let Err(step) = expire(&backends, &config, &stop).await {
+            step.tell("old jobs could not be removed");
+        }
+        if let Err(step) = bury(&backends, &stop).await {
+            step.tell("blobs of deleted jobs could not be removed");
+        }
+        if store_sweep.is_due()
+            && let Err(step) = sweep_store(&backends, &stop).await
+        {
+            step.tell("the store could not be swept");
+        }
+        if blob_sweep.is_due()
+            && let Err(step) = sweep_blobs(&backends, &config, &stop).await
+        {
+            step.tell("the blobs could not be swept");
+        }
+    }
+}
+
+/// Something that is due at the start and then after each period.
+#[derive(Debug)]
+struct Every {
+    period: Duration,
+    last: Option<Instant>,
+}
+
+impl Every {
+    fn new(period: Duration) -> Self {
+        Self { period, last: None }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let due = self.last.is_none_or(|last| last.elapsed() >= self.period);
+        if due {
+            self.last = Some(Instant::now());
+        }
+        due
+    }
+}
+
+/// Deletes jobs that ended long enough ago.
+async fn expire(
+    backends: &Backends,
+    config: &Config,
+    stop: &CancellationToken,
+) -> Result<(), Step> {
+    let Some(keep) = config.keep_ended else {
+        return Ok(());
+    };
+    let Ok(before) = backends.sources.now().checked_sub(keep) else {
+        return Ok(());
+    };
+    while !stop.is_cancelled() {
+        let ended = backends.store.ended_before(before, BATCH).await?;
+        let count = ended.len();
+        for job in ended {
+            match backends.store.delete(job).await {
+                Ok(_) => tracing::info!(job.id = %job, "an old job is removed"),
+                // Retried or deleted meanwhile.
+                Err(error) if is_gone(error.class()) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if count < BATCH as usize {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn is_gone(class: ErrorClass) -> bool {
+    matches!(class, ErrorClass::Conflict | ErrorClass::Invalid)
+}
+
+/// Removes the blobs of deleted jobs. One that cannot be removed now does not hold up the others.
+async fn bury(backends: &Backends, stop: &CancellationToken) -> Result<(), Step> {
+    while !stop.is_cancelled() {
+        let tombstones = backends.store.tombstones(BATCH).await?;
+        let mut failed = None;
+        for tombstone in &tombstones {
+            if let Err(step) = bury_one(backends, tombstone).await {
+                failed = Some(step);
+            }
+        }
+        if let Some(step) = failed {
+            return Err(step);
+        }
+        if tombstones.len() < BATCH as usize {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn bury_one(backends: &Backends, tombstone: &Tombstone) -> Result<(), Step> {
+    let Backends { store, blobs, .. } = backends;
+    blobs.delete(&tombstone.blob).await?;
+    blobs.delete_results(tombstone.id, None).await?;
+    store.bury(tombstone.id).await?;
+    Ok(())
+}
+
+async fn sweep_store(backends: &Backends, stop: &CancellationToken) -> Result<(), Step> {
+    while !stop.is_cancelled() {
+        let removed = backends.store.sweep(ROWS).await?;
+        if removed < u64::from(ROWS) {
+            break;
+        }
+        // Other writers go first.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+/// Removes parts of abandoned uploads, and uploads whose job never came to be or is gone.
+async fn sweep_blobs(
+    backends: &Backends,
+    config: &Config,
+    stop: &CancellationToken,
+) -> Result<(), Step> {
+    let Backends { store, blobs, .. } = backends;
+    let parts = blobs.sweep_staged(config.keep_staged).await?;
+    let uploads = blobs.uploads(config.keep_orphans).await?;
+    let mut orphans = 0;
+    for uploads in uploads.chunks(BATCH as usize) {
+        if stop.is_cancelled() {
+            break;
+        }
+        let jobs: Vec<_> = uploads.iter().map(|(job, _)| *job).collect();
+        let existing: HashSet<_> = store.existing(&jobs).await?.into_iter().collect();
+        for (job, key) in uploads.iter().filter(|(job, _)| !existing.contains(job)) {
+            blobs.delete(key).await?;
+            blobs.delete_results(*job, None).await?;
+            orphans += 1;
+        }
+    }
+    if parts + orphans > 0 {
+        tracing::info!(parts, orphans, "abandoned uploads are removed");
+    }
+    Ok(())
+}
