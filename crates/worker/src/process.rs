@@ -203,3 +203,157 @@ async fn keep_beginning(mut stderr: impl AsyncRead + Unpin, kept: &mut Vec<u8>) 
         kept.extend_from_slice(&buffer[..n.min(room)]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::path::Path;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    struct Run {
+        folder: TempDir,
+        launcher: Launcher,
+        progress: RefCell<Vec<Progress>>,
+    }
+
+    impl Run {
+        /// A shell with `script` in place of the engine.
+        fn script(script: &str) -> Self {
+            let command = EngineCommand {
+                program: "/bin/sh".into(),
+                arguments: vec!["-c".into(), script.into()],
+            };
+            Self {
+                folder: tempfile::tempdir().unwrap(),
+                launcher: Launcher::start(command).unwrap(),
+                progress: RefCell::default(),
+            }
+        }
+
+        async fn follow(&self, kill: impl Future<Output = ()>, at_most: Duration) -> Followed {
+            let input = self.folder.path().join("input");
+            std::fs::write(&input, "a,b\n1,2\n").unwrap();
+            let start = Start {
+                folder: self.folder.path().to_owned(),
+                input: File::open(input).unwrap(),
+            };
+            let tell = |progress| self.progress.borrow_mut().push(progress);
+            let followed = self.launcher.follow(start, tell, kill, at_most);
+            followed.await.unwrap()
+        }
+
+        async fn to_the_end(&self) -> Ended {
+            match self.follow(std::future::pending(), LONG).await {
+                Followed::Ended(ended) => ended,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn read(&self, name: &str) -> String {
+            std::fs::read_to_string(self.folder.path().join(name)).unwrap()
+        }
+    }
+
+    /// Waits for `done`, with a deadline that only a broken program meets.
+    async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+        let all = async {
+            while !done() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(LONG, all).await.is_ok(), "{what}");
+    }
+
+    fn runs(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat"));
+        stat.is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
+    }
+
+    #[tokio::test]
+    async fn a_child_gets_the_file_its_folder_and_no_environment() {
+        let run = Run::script("cat > copy; cat /proc/$$/environ > environment; exit 7");
+        assert_eq!(run.to_the_end().await.status.code(), Some(7));
+        assert_eq!(run.read("copy"), "a,b\n1,2\n");
+        assert_eq!(run.read("environment"), "");
+    }
+
+    #[tokio::test]
+    async fn progress_is_told_and_noise_is_not() {
+        let run = Run::script(
+            r#"echo '{"bytes":9,"rows":2,"failed":1}'; echo noise; head -c 5000 /dev/zero; echo; echo '{"bytes":10,"rows":3,"failed":1}'"#,
+        );
+        assert!(run.to_the_end().await.status.success());
+        let told: Vec<_> = run
+            .progress
+            .borrow()
+            .iter()
+            .map(|p| (p.bytes, p.rows))
+            .collect();
+        assert_eq!(told, [(9, 2), (10, 3)]);
+    }
+
+    #[tokio::test]
+    async fn only_the_beginning_of_what_a_child_complains_is_kept() {
+        let run = Run::script("echo first >&2; head -c 1000000 /dev/zero >&2");
+        let ended = run.to_the_end().await;
+        assert!(ended.stderr.starts_with(b"first\n"));
+        assert_eq!(ended.stderr.len(), STDERR_BYTES);
+    }
+
+    #[tokio::test]
+    async fn a_killed_child_is_gone_with_all_that_it_started() {
+        let run = Run::script(
+            "sleep 1000 & echo $! > grandchild.part; echo $$ > child; mv grandchild.part grandchild; wait",
+        );
+        let started = run.folder.path().join("grandchild");
+        let kill = eventually("the child has started", || started.exists());
+        let followed = run.follow(kill, LONG).await;
+        assert!(matches!(followed, Followed::Killed), "{followed:?}");
+        assert!(!runs(&run.read("child")));
+        let grandchild = run.read("grandchild");
+        eventually("the grandchild is gone", || !runs(&grandchild)).await;
+    }
+
+    #[tokio::test]
+    async fn a_child_that_takes_too_long_is_killed() {
+        let run = Run::script("exec sleep 1000");
+        let followed = run
+            .follow(std::future::pending(), Duration::from_millis(50))
+            .await;
+        assert!(matches!(followed, Followed::TimedOut), "{followed:?}");
+    }
+
+    #[tokio::test]
+    async fn a_child_whose_follower_is_dropped_is_killed() {
+        let run = Run::script("echo $$ > child.part; mv child.part child; exec sleep 1000");
+        let child = run.folder.path().join("child");
+        tokio::select! {
+            followed = run.follow(std::future::pending(), LONG) => panic!("{followed:?}"),
+            () = eventually("the child has started", || child.exists()) => {}
+        }
+        let pid = run.read("child");
+        eventually("the child is gone", || !runs(&pid)).await;
+    }
+
+    #[tokio::test]
+    async fn a_program_that_cannot_be_started_is_an_error_not_an_end() {
+        let command = EngineCommand {
+            program: "/nonexistent/engine".into(),
+            arguments: Vec::new(),
+        };
+        let launcher = Launcher::start(command).unwrap();
+        let start = Start {
+            folder: std::env::temp_dir(),
+            input: File::open("/dev/null").unwrap(),
+        };
+        let followed = launcher
+            .follow(start, |_| {}, std::future::pending(), LONG)
+            .await;
+        assert_eq!(followed.unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

@@ -131,3 +131,179 @@ fn install_tls() {
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use filejobs_core::Sources;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use wiremock::matchers::{method, path};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    use super::*;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const LONG: Duration = Duration::from_mins(1);
+
+    fn sender(allowed: &[&str]) -> Sender {
+        let config = Config {
+            secret: Some(SECRET.parse().unwrap()),
+            allowed: allowed.iter().map(|text| text.parse().unwrap()).collect(),
+            ..Config::default()
+        };
+        Sender::new(&config).unwrap()
+    }
+
+    fn delivery(url: &str) -> Delivery {
+        let sources = Sources::system();
+        Delivery {
+            id: sources.job_id().as_uuid(),
+            job: sources.job_id(),
+            url: url.to_owned(),
+            body: r#"{"type":"filejob.completed"}"#.to_owned(),
+            attempts: 0,
+            created_at: sources.now(),
+        }
+    }
+
+    async fn send(sender: &Sender, delivery: &Delivery) -> Answer {
+        sender.send(delivery, Sources::system().now(), LONG).await
+    }
+
+    /// A receiver that reads a request's head and then does as it is told.
+    async fn receiver<R>(respond: impl FnOnce(TcpStream) -> R + Send + 'static) -> SocketAddr
+    where
+        R: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                let mut buffer = [0; 1024];
+                let n = stream.read(&mut buffer).await.unwrap();
+                head.extend_from_slice(&buffer[..n]);
+            }
+            respond(stream).await;
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_receiver_can_verify_what_it_gets() {
+        let server = MockServer::start().await;
+        let taken = ResponseTemplate::new(204);
+        Mock::given(method("POST"))
+            .respond_with(taken)
+            .mount(&server)
+            .await;
+        let delivery = delivery(&format!("{}/hook", server.uri()));
+
+        let answer = send(&sender(&["127.0.0.0/8"]), &delivery).await;
+
+        assert_eq!(answer, Answer::Status(204));
+        let requests = server.received_requests().await.unwrap();
+        let [request] = &requests[..] else {
+            panic!("{} requests", requests.len())
+        };
+        assert_eq!(request.body, delivery.body.as_bytes());
+        assert_eq!(request.headers["content-type"], "application/json");
+        assert_eq!(request.headers["webhook-id"], delivery.id.to_string());
+        let receiver = standardwebhooks::Webhook::new(SECRET).unwrap();
+        receiver.verify(&request.body, &request.headers).unwrap();
+    }
+
+    #[tokio::test]
+    async fn redirects_are_not_followed() {
+        let server = MockServer::start().await;
+        let elsewhere = format!("{}/elsewhere", server.uri());
+        for status in [301, 302, 303, 307, 308] {
+            let moved = ResponseTemplate::new(status).insert_header("location", &*elsewhere);
+            let hook = format!("/{status}");
+            Mock::given(path(&*hook))
+                .respond_with(moved)
+                .mount(&server)
+                .await;
+            let delivery = delivery(&format!("{}{hook}", server.uri()));
+            let answer = send(&sender(&["127.0.0.1"]), &delivery).await;
+            assert_eq!(answer, Answer::Status(status));
+        }
+        let requests = server.received_requests().await.unwrap();
+        assert!(
+            requests
+                .iter()
+                .all(|request| request.url.path() != "/elsewhere")
+        );
+    }
+
+    #[tokio::test]
+    async fn private_addresses_are_refused_before_any_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let sender = sender(&["10.0.0.0/8"]);
+        for host in [
+            "127.0.0.1",
+            "localhost",
+            "0x7f000001",
+            "2130706433",
+            "127.1",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "0.0.0.0",
+        ] {
+            let delivery = delivery(&format!("http://{host}:{port}/"));
+            let answer = send(&sender, &delivery).await;
+            assert_eq!(answer, Answer::None(Reason::Refused), "{host}");
+        }
+        let accepted = futures::FutureExt::now_or_never(listener.accept());
+        assert!(accepted.is_none(), "a connection was made");
+    }
+
+    #[tokio::test]
+    async fn a_silent_receiver_costs_no_more_than_the_budget() {
+        let address = receiver(|stream| async move {
+            std::future::pending::<()>().await;
+            drop(stream);
+        });
+        let delivery = delivery(&format!("http://{}/", address.await));
+        let budget = Duration::from_millis(100);
+        let now = Sources::system().now();
+        let answer = sender(&["127.0.0.1"]).send(&delivery, now, budget).await;
+        assert_eq!(answer, Answer::None(Reason::Timeout));
+    }
+
+    #[tokio::test]
+    async fn an_endless_answer_is_not_read() {
+        let address = receiver(|mut stream| async move {
+            let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+            stream.write_all(head).await.unwrap();
+            while stream.write_all(b"5\r\nabcde\r\n").await.is_ok() {}
+        });
+        let delivery = delivery(&format!("http://{}/", address.await));
+        let answer = send(&sender(&["127.0.0.1"]), &delivery).await;
+        assert_eq!(answer, Answer::Status(200));
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_speaks_something_else_is_told_apart() {
+        let address = receiver(|mut stream| async move {
+            let _ = stream.write_all(b"220 smtp ready\r\n").await;
+        });
+        let delivery = delivery(&format!("http://{}/", address.await));
+        let answer = send(&sender(&["127.0.0.1"]), &delivery).await;
+        assert_eq!(answer, Answer::None(Reason::Protocol));
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_is_no_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let delivery = delivery(&format!("http://{address}/"));
+        let answer = send(&sender(&["127.0.0.1"]), &delivery).await;
+        assert_eq!(answer, Answer::None(Reason::Connection));
+    }
+}
