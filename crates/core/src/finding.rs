@@ -123,6 +123,11 @@ impl CodeCounts {
         self.0[code as usize] += 1;
     }
 
+    /// Counts `n` more findings with `code`.
+    pub fn add_many(&mut self, code: FindingCode, n: u64) {
+        self.0[code as usize] += n;
+    }
+
     /// Adds the counts of another part of the same file.
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.0.iter_mut().zip(&other.0) {

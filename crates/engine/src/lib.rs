@@ -21,6 +21,7 @@ pub mod merge;
 pub mod outputs;
 mod pipeline;
 mod plan;
+pub mod processor;
 pub mod reader;
 mod source;
 mod stages;

@@ -86,8 +86,34 @@ pub(crate) struct Job {
     repeats: Repeats,
     /// What checking gave.
     checked: Checked,
+    /// Rows that were checked so far.
+    rows_checked: usize,
     /// Bytes of the source behind it.
     bytes_read: u64,
+}
+
+impl Job {
+    /// Checks the rows, or as many as may fail at once.
+    fn check(&mut self, validator: &Validator) {
+        self.rows_checked = validator.check(&self.raw, 0, &self.repeats, &mut self.checked);
+    }
+
+    /// Writes what was checked, and checks and writes the rest. False when no more is wanted.
+    fn write(&mut self, validator: &Validator, sink: &mut dyn Sink) -> Result<bool, Error> {
+        let mut written = 0;
+        loop {
+            let rows = (self.rows_checked - written) as u64;
+            if !sink.write(&self.checked, rows, self.bytes_read)? {
+                return Ok(false);
+            }
+            written = self.rows_checked;
+            if written >= self.raw.rows.len() {
+                return Ok(true);
+            }
+            self.rows_checked =
+                validator.check(&self.raw, written, &self.repeats, &mut self.checked);
+        }
+    }
 }
 
 /// What the writer makes of a checked batch.
@@ -116,9 +142,8 @@ pub(crate) fn run(
             Ok(false) => return Ok(None),
             Err(stop) => return Ok(Some(stop.into_read_error())),
         }
-        validator.check(&job.raw, &job.repeats, &mut job.checked);
-        let rows = job.raw.rows.len() as u64;
-        if !sink.write(&job.checked, rows, job.bytes_read)? {
+        job.check(validator);
+        if !job.write(validator, sink)? {
             return Ok(None);
         }
     }
@@ -169,7 +194,7 @@ fn in_parallel(
         }
         // Else the channel would never be seen closed.
         drop(message_out);
-        let end = write(sink, &message_in, &empty_out);
+        let end = write(validator, sink, &message_in, &empty_out);
         // Without their ends the other threads end, too.
         drop((message_in, empty_out));
         end
@@ -211,13 +236,7 @@ fn check(validator: &Validator, filled: &Mutex<Receiver<Box<Job>>>, checked: &Se
         let Ok(mut job) = next else {
             return;
         };
-        let Job {
-            raw,
-            repeats,
-            checked: result,
-            ..
-        } = &mut *job;
-        validator.check(raw, repeats, result);
+        job.check(validator);
         if checked.send(Message::Checked(job)).is_err() {
             return;
         }
@@ -226,6 +245,7 @@ fn check(validator: &Validator, filled: &Mutex<Receiver<Box<Job>>>, checked: &Se
 
 /// Writes jobs in the order of the file and sends them back empty.
 fn write(
+    validator: &Validator,
     sink: &mut dyn Sink,
     messages: &Receiver<Message>,
     empty: &Sender<Box<Job>>,
@@ -242,10 +262,9 @@ fn write(
             // The panic goes on where the threads are joined.
             Message::Lost => return Ok(None),
         }
-        while let Some(job) = waiting.remove(&next) {
+        while let Some(mut job) = waiting.remove(&next) {
             next += 1;
-            let rows = job.raw.rows.len() as u64;
-            if !sink.write(&job.checked, rows, job.bytes_read)? {
+            if !job.write(validator, sink)? {
                 return Ok(None);
             }
             // A reader that has ended needs none.

@@ -16,7 +16,7 @@ mod parse;
 mod rules;
 pub mod value;
 
-pub use rules::{Kind, Rules, Typed};
+pub use rules::{Kind, Rules, TextRules, Typed};
 
 /// A schema that [`TableSchema::from_json`] has checked, or that was inferred.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
