@@ -11,6 +11,8 @@
 
 mod error;
 mod model;
+pub mod telling;
+pub mod verdict;
 
 pub use error::Error;
 pub use model::*;
@@ -170,8 +172,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Commits a task that read to its end; the last one closes the job. [`Error::Stale`] when the lease is lost.
     async fn commit(&self, task: TaskId, attempt: u32, commit: TaskCommit) -> Result<Job>;
 
-    /// Commits a task whose failure no further attempt can mend (validation, limit): the job fails with what was
-    /// counted and found so far.
+    /// Commits a task whose failure no further attempt can mend (validation, limit) or that has none left: the job
+    /// fails with what was counted and found so far. A task whose failure [`verdict::is_dead_letter`] is put with the
+    /// dead letters.
     async fn fail(
         &self,
         task: TaskId,

@@ -125,6 +125,21 @@ pub enum TaskKind {
     Piece,
 }
 
+impl TaskKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Whole, Self::Plan, Self::Piece];
+
+    /// The name as it stands in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Plan => "plan",
+            Self::Piece => "piece",
+        }
+    }
+}
+
 /// A job as it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
@@ -158,7 +173,7 @@ pub struct Job {
     pub rows_processed: u64,
     /// Rows failed, those of running tasks included.
     pub rows_failed: u64,
-    /// Bytes read, those of running tasks included.
+    /// Bytes read, those of running tasks included; a plan's own reading is not counted, since its pieces read again.
     pub bytes_processed: u64,
     /// Findings by code of finished tasks.
     pub errors_by_code: CodeCounts,

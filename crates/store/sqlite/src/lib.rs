@@ -1,1 +1,420 @@
-//! .
+//! The store on SQLite: one file, for a service that is one process.
+//!
+//! Where things are: `database` runs units of work on connections; every other module holds the statements of one
+//! aggregate and is called from within a unit. Statements are checked when the crate is compiled, against `.sqlx/`,
+//! which `prepare` writes; see README.md.
+
+mod database;
+mod deliveries;
+mod endings;
+mod findings;
+mod jobs;
+mod keys;
+mod outbox;
+mod pages;
+mod problem;
+mod steering;
+mod sweep;
+mod tasks;
+mod workers;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use filejobs_core::failure::Failure;
+use filejobs_core::{JobId, Namespace, Sources, TaskId, WorkerId};
+use filejobs_store::{
+    Change, Claimed, DeadLetter, Delivery, DeliveryAttempt, DeliveryId, DeliveryRecord, Event,
+    Expired, FindingCursor, FindingFilter, Held, Job, JobCursor, JobFilter, Listed, NewJob,
+    NextDelivery, Page, PlanCommit, QueueStats, Reservation, Result, Store, StoredFinding,
+    StoredPart, TaskCommit, Ticket, Tombstone, Waiting, WorkerInfo,
+};
+use jiff::Timestamp;
+use tokio::sync::broadcast;
+
+use database::{Database, Durable};
+use findings::Loaded;
+use problem::micros;
+
+/// A store in one SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    database: Database,
+}
+
+impl SqliteStore {
+    /// Opens the file, creates it when absent, and brings its tables up to date.
+    pub async fn open(path: &Path, sources: Sources) -> Result<Arc<Self>> {
+        let database = Database::open(path, sources).await;
+        let database = database.map_err(|problem| problem.during("opening the database"))?;
+        Ok(Arc::new(Self { database }))
+    }
+
+    async fn load(
+        &self,
+        task: TaskId,
+        attempt: u32,
+        findings: Option<&std::path::PathBuf>,
+    ) -> Result<Option<Loaded>> {
+        match findings {
+            Some(path) => findings::load(&self.database, task, attempt, path.clone()).await,
+            None => Ok(None),
+        }
+    }
+}
+
+/// A unit that writes: what it is called in errors, whether it is synced, and the call with `unit`.
+macro_rules! write {
+    ($store:expr, $step:literal, $durable:ident, |$unit:ident| $call:expr) => {
+        $store
+            .database
+            .write($step, Durable::$durable, move |$unit| {
+                Box::pin(async move { $call.await })
+            })
+            .await
+    };
+}
+
+/// A unit that reads.
+macro_rules! read {
+    ($store:expr, $step:literal, |$connection:ident| $call:expr) => {
+        $store
+            .database
+            .read($step, move |$connection| {
+                Box::pin(async move { $call.await })
+            })
+            .await
+    };
+}
+
+#[async_trait::async_trait]
+impl Store for SqliteStore {
+    async fn ping(&self) -> Result<()> {
+        // Through the writer: a service that cannot write is not up.
+        write!(self, "answering", Later, |unit| async {
+            sqlx::query("SELECT 1")
+                .execute(&mut unit.connection)
+                .await?;
+            Ok(())
+        })
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Change> {
+        self.database.changes()
+    }
+
+    async fn reserve_key(
+        &self,
+        namespace: &Namespace,
+        key: &str,
+        hold: Duration,
+    ) -> Result<Reservation> {
+        let (namespace, key) = (namespace.clone(), key.to_owned());
+        write!(self, "reserving a key", Later, |unit| keys::reserve(
+            unit, &namespace, &key, hold
+        ))
+    }
+
+    async fn release_key(&self, namespace: &Namespace, key: &str) -> Result<()> {
+        let (namespace, key) = (namespace.clone(), key.to_owned());
+        write!(self, "releasing a key", Later, |unit| keys::release(
+            unit, &namespace, &key
+        ))
+    }
+
+    async fn create_job(&self, new: NewJob) -> Result<Job> {
+        write!(self, "creating a job", Yes, |unit| jobs::create(unit, new))
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<Job>> {
+        read!(self, "reading a job", |connection| jobs::find(
+            connection, id
+        ))
+    }
+
+    async fn jobs(
+        &self,
+        filter: &JobFilter,
+        page: Page<JobCursor>,
+    ) -> Result<Listed<Job, JobCursor>> {
+        let filter = filter.clone();
+        read!(self, "listing jobs", |connection| jobs::list(
+            connection, &filter, page
+        ))
+    }
+
+    async fn findings(
+        &self,
+        id: JobId,
+        filter: &FindingFilter,
+        page: Page<FindingCursor>,
+    ) -> Result<Option<Listed<StoredFinding, FindingCursor>>> {
+        let filter = filter.clone();
+        read!(self, "reading findings", |connection| pages::page(
+            connection, id, &filter, page
+        ))
+    }
+
+    async fn parts(&self, id: JobId) -> Result<Vec<StoredPart>> {
+        read!(self, "reading parts", |connection| endings::parts(
+            connection, id
+        ))
+    }
+
+    async fn rejected(&self, id: JobId) -> Result<Vec<String>> {
+        read!(self, "reading rejected rows", |connection| {
+            endings::rejected(connection, id)
+        })
+    }
+
+    async fn events(&self, id: JobId, after: u64, limit: u32) -> Result<Vec<Event>> {
+        read!(self, "reading events", |connection| outbox::events(
+            connection, id, after, limit
+        ))
+    }
+
+    async fn cancel(&self, id: JobId) -> Result<Job> {
+        write!(self, "cancelling a job", Yes, |unit| steering::cancel(
+            unit, id
+        ))
+    }
+
+    async fn retry(&self, id: JobId) -> Result<Job> {
+        write!(self, "retrying a job", Yes, |unit| steering::retry(
+            unit, id
+        ))
+    }
+
+    async fn suspend(&self, id: JobId) -> Result<Job> {
+        write!(self, "suspending a job", Yes, |unit| steering::suspend(
+            unit, id
+        ))
+    }
+
+    async fn resume(&self, id: JobId) -> Result<Job> {
+        write!(self, "resuming a job", Yes, |unit| steering::resume(
+            unit, id
+        ))
+    }
+
+    async fn set_priority(&self, id: JobId, priority: u8) -> Result<Job> {
+        write!(self, "changing a priority", Yes, |unit| {
+            steering::set_priority(unit, id, priority)
+        })
+    }
+
+    async fn delete(&self, id: JobId) -> Result<Tombstone> {
+        write!(self, "deleting a job", Yes, |unit| steering::delete(
+            unit, id
+        ))
+    }
+
+    async fn waiting(&self, per_group: u32) -> Result<Vec<Waiting>> {
+        let now = self.database.now();
+        read!(self, "looking for work", |connection| tasks::waiting(
+            connection, now, per_group
+        ))
+    }
+
+    async fn published(&self) -> Result<u64> {
+        read!(self, "counting published tasks", |connection| {
+            tasks::published(connection)
+        })
+    }
+
+    async fn publish(&self, tasks: &[TaskId]) -> Result<Vec<Ticket>> {
+        let tasks = tasks.to_vec();
+        write!(self, "publishing tasks", Later, |unit| tasks::publish(
+            unit, &tasks
+        ))
+    }
+
+    async fn republish(&self, older_than: Duration, limit: u32) -> Result<Vec<Ticket>> {
+        write!(self, "publishing tasks anew", Later, |unit| {
+            tasks::republish(unit, older_than, limit)
+        })
+    }
+
+    async fn expired_leases(&self, limit: u32) -> Result<Vec<Expired>> {
+        let now = self.database.now();
+        read!(self, "looking for lost leases", |connection| {
+            tasks::expired(connection, now, limit)
+        })
+    }
+
+    async fn take_back_all(&self) -> Result<u64> {
+        write!(self, "taking tasks back", Yes, |unit| tasks::take_back_all(
+            unit
+        ))
+    }
+
+    async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<JobId>> {
+        let before = micros(before);
+        read!(self, "looking for old jobs", |connection| {
+            jobs::ended_before(connection, before, limit)
+        })
+    }
+
+    async fn tombstones(&self, limit: u32) -> Result<Vec<Tombstone>> {
+        read!(self, "looking for deleted jobs", |connection| {
+            sweep::tombstones(connection, limit)
+        })
+    }
+
+    async fn bury(&self, id: JobId) -> Result<()> {
+        write!(self, "forgetting a deleted job", Later, |unit| sweep::bury(
+            unit, id
+        ))
+    }
+
+    async fn existing(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
+        let ids = ids.to_vec();
+        read!(self, "looking for jobs", |connection| jobs::existing(
+            connection, &ids
+        ))
+    }
+
+    async fn sweep(&self, limit: u32) -> Result<u64> {
+        write!(self, "sweeping", Later, |unit| sweep::sweep(unit, limit))
+    }
+
+    async fn queue_stats(&self) -> Result<QueueStats> {
+        let now = self.database.now();
+        read!(self, "measuring the queue", |connection| workers::stats(
+            connection, now
+        ))
+    }
+
+    async fn dead_letters(&self, page: Page<TaskId>) -> Result<Listed<DeadLetter, TaskId>> {
+        read!(self, "listing dead letters", |connection| {
+            tasks::dead_letters(connection, page)
+        })
+    }
+
+    async fn replay(&self, task: TaskId) -> Result<Job> {
+        write!(self, "replaying a task", Yes, |unit| steering::replay(
+            unit, task
+        ))
+    }
+
+    async fn claim(
+        &self,
+        ticket: &Ticket,
+        worker: &WorkerId,
+        lease: Duration,
+    ) -> Result<Option<Claimed>> {
+        let (ticket, worker) = (*ticket, worker.clone());
+        write!(self, "claiming a task", Later, |unit| tasks::claim(
+            unit, ticket, &worker, lease
+        ))
+    }
+
+    async fn renew(
+        &self,
+        worker: &WorkerId,
+        held: &[Held],
+        lease: Duration,
+    ) -> Result<Vec<TaskId>> {
+        let (worker, held) = (worker.clone(), held.to_vec());
+        write!(self, "renewing leases", Later, |unit| tasks::renew(
+            unit, &worker, &held, lease
+        ))
+    }
+
+    async fn commit_plan(&self, task: TaskId, attempt: u32, plan: PlanCommit) -> Result<()> {
+        let findings = self.load(task, attempt, plan.findings.as_ref()).await?;
+        write!(self, "committing a plan", Yes, |unit| {
+            endings::commit_plan(unit, task, attempt, &plan, findings)
+        })
+    }
+
+    async fn commit(&self, task: TaskId, attempt: u32, commit: TaskCommit) -> Result<Job> {
+        let findings = self.load(task, attempt, commit.findings.as_ref()).await?;
+        write!(self, "committing a task", Yes, |unit| endings::commit(
+            unit, task, attempt, &commit, findings
+        ))
+    }
+
+    async fn fail(
+        &self,
+        task: TaskId,
+        attempt: u32,
+        failure: Failure,
+        commit: Option<TaskCommit>,
+    ) -> Result<Job> {
+        let findings = commit.as_ref().and_then(|c| c.findings.as_ref());
+        let findings = self.load(task, attempt, findings).await?;
+        write!(self, "committing a failure", Yes, |unit| endings::fail(
+            unit,
+            task,
+            attempt,
+            &failure,
+            commit.as_ref(),
+            findings
+        ))
+    }
+
+    async fn retry_task(
+        &self,
+        task: TaskId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: Timestamp,
+    ) -> Result<()> {
+        let failure = failure.clone();
+        write!(self, "putting a task off", Later, |unit| tasks::retry(
+            unit, task, attempt, &failure, not_before
+        ))
+    }
+
+    async fn release(&self, task: TaskId, attempt: u32) -> Result<()> {
+        write!(self, "giving a task back", Later, |unit| tasks::release(
+            unit, task, attempt
+        ))
+    }
+
+    async fn beat(&self, worker: &WorkerInfo) -> Result<()> {
+        let worker = worker.clone();
+        write!(self, "registering a worker", Later, |unit| workers::beat(
+            unit, &worker
+        ))
+    }
+
+    async fn leave(&self, worker: &WorkerId) -> Result<()> {
+        let worker = worker.clone();
+        write!(self, "taking a worker off the list", Later, |unit| {
+            workers::leave(unit, &worker)
+        })
+    }
+
+    async fn workers(&self, within: Duration) -> Result<Vec<WorkerInfo>> {
+        let now = self.database.now();
+        read!(self, "listing workers", |connection| workers::list(
+            connection, now, within
+        ))
+    }
+
+    async fn due_deliveries(&self, limit: u32, hold: Duration) -> Result<Vec<Delivery>> {
+        write!(self, "taking deliveries", Later, |unit| deliveries::due(
+            unit, limit, hold
+        ))
+    }
+
+    async fn record_attempt(
+        &self,
+        delivery: DeliveryId,
+        attempt: DeliveryAttempt,
+        next: NextDelivery,
+    ) -> Result<()> {
+        write!(self, "recording a delivery", Later, |unit| {
+            deliveries::record(unit, delivery, &attempt, next)
+        })
+    }
+
+    async fn deliveries(&self, id: JobId) -> Result<Vec<DeliveryRecord>> {
+        read!(self, "reading deliveries", |connection| {
+            deliveries::of_job(connection, id)
+        })
+    }
+}

@@ -1,0 +1,159 @@
+//! Webhooks: what is due, what was tried, what came of it.
+
+use std::time::Duration;
+
+use filejobs_core::JobId;
+use filejobs_store::{Delivery, DeliveryAttempt, DeliveryId, DeliveryRecord, Error, NextDelivery};
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use crate::database::Unit;
+use crate::problem::{Reading, Result, int, micros};
+
+/// A row of `deliveries`.
+struct DeliveryRow {
+    id: Uuid,
+    job: Uuid,
+    url: String,
+    body: String,
+    attempts: i64,
+    created_at: i64,
+}
+
+impl DeliveryRow {
+    fn read(self) -> Result<Delivery> {
+        let row = Reading {
+            table: "deliveries",
+            row: &self.id,
+        };
+        Ok(Delivery {
+            id: self.id,
+            job: JobId::from_uuid(self.job),
+            attempts: row.number("attempts", self.attempts)?,
+            created_at: row.time("created_at", self.created_at)?,
+            url: self.url,
+            body: self.body,
+        })
+    }
+}
+
+/// Deliveries that are due, hidden from other callers for `hold`, the most overdue first.
+pub(crate) async fn due(unit: &mut Unit, limit: u32, hold: Duration) -> Result<Vec<Delivery>> {
+    let now = micros(unit.now);
+    let hidden = micros(unit.now.checked_add(hold).unwrap_or(Timestamp::MAX));
+    let rows = sqlx::query_as!(
+        DeliveryRow,
+        r#"UPDATE deliveries SET due_at = ?
+        WHERE rowid IN (SELECT rowid FROM deliveries WHERE state = 'pending' AND due_at <= ?
+            ORDER BY due_at LIMIT ?)
+        RETURNING id AS "id: Uuid", job AS "job: Uuid", url, body, attempts, created_at"#,
+        hidden,
+        now,
+        limit
+    )
+    .fetch_all(&mut unit.connection)
+    .await?;
+    let mut due = rows
+        .into_iter()
+        .map(DeliveryRow::read)
+        .collect::<Result<Vec<_>>>()?;
+    due.sort_by_key(|delivery| (delivery.created_at, delivery.id));
+    Ok(due)
+}
+
+/// Writes down an attempt and what follows.
+pub(crate) async fn record(
+    unit: &mut Unit,
+    id: DeliveryId,
+    attempt: &DeliveryAttempt,
+    next: NextDelivery,
+) -> Result<()> {
+    let (state, due_at) = match next {
+        NextDelivery::Delivered => ("delivered", None),
+        NextDelivery::Abandoned => ("abandoned", None),
+        NextDelivery::At(time) => ("pending", Some(micros(time))),
+    };
+    let number = sqlx::query_scalar!(
+        "UPDATE deliveries SET attempts = attempts + 1, state = ?, due_at = ? WHERE id = ? RETURNING attempts",
+        state,
+        due_at,
+        id
+    )
+    .fetch_optional(&mut unit.connection)
+    .await?
+    .ok_or(Error::NotFound)?;
+    let at = micros(attempt.at);
+    let duration = int(attempt.duration_ms);
+    sqlx::query!(
+        "INSERT INTO delivery_attempts (delivery, number, at, duration_ms, status, error) VALUES (?, ?, ?, ?, ?, ?)",
+        id,
+        number,
+        at,
+        duration,
+        attempt.status,
+        attempt.error
+    )
+    .execute(&mut unit.connection)
+    .await?;
+    Ok(())
+}
+
+/// A job's deliveries with their attempts, oldest first.
+pub(crate) async fn of_job(
+    connection: &mut SqliteConnection,
+    job: JobId,
+) -> Result<Vec<DeliveryRecord>> {
+    let id = job.as_uuid();
+    let rows = sqlx::query!(
+        r#"SELECT id AS "id: Uuid", job AS "job: Uuid", url, body, attempts, created_at, state
+        FROM deliveries WHERE job = ? ORDER BY created_at, rowid"#,
+        id
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut records = Vec::with_capacity(rows.len());
+    for found in rows {
+        let delivery = DeliveryRow {
+            id: found.id,
+            job: found.job,
+            url: found.url,
+            body: found.body,
+            attempts: found.attempts,
+            created_at: found.created_at,
+        };
+        records.push(DeliveryRecord {
+            delivery: delivery.read()?,
+            state: found.state,
+            attempts: attempts(connection, found.id).await?,
+        });
+    }
+    Ok(records)
+}
+
+async fn attempts(
+    connection: &mut SqliteConnection,
+    delivery: DeliveryId,
+) -> Result<Vec<DeliveryAttempt>> {
+    let rows = sqlx::query!(
+        "SELECT at, duration_ms, status, error FROM delivery_attempts WHERE delivery = ? ORDER BY number",
+        delivery
+    )
+    .fetch_all(connection)
+    .await?;
+    let row = Reading {
+        table: "delivery_attempts",
+        row: &delivery,
+    };
+    let read = rows.into_iter().map(|attempt| {
+        Ok(DeliveryAttempt {
+            at: row.time("at", attempt.at)?,
+            duration_ms: row.number("duration_ms", attempt.duration_ms)?,
+            status: (attempt.status)
+                .map(|status| row.number("status", status))
+                .transpose()?,
+            error: attempt.error,
+        })
+    });
+    read.collect()
+}
