@@ -217,12 +217,6 @@ impl Browser {
         Ok(id.to_owned())
     }
 
-    /// A picture of the window, as PNG in base64.
-    pub async fn screenshot(&self) -> anyhow::Result<String> {
-        let picture = self.get("/screenshot").await?;
-        Ok(picture.as_str().unwrap_or_default().to_owned())
-    }
-
     /// What was said on the console since the last look: refused loads and script errors, too.
     pub async fn console(&self) -> anyhow::Result<Vec<String>> {
         let entries = self.post("/se/log", &json!({ "type": "browser" })).await?;

@@ -1,0 +1,270 @@
+// Progress, live lists and buttons. The server renders everything that is seen; this file hands files in,
+// asks for the page again when something has changed, and puts the new parts in place of the old.
+"use strict";
+
+const $ = (selector, root = document) => root.querySelector(selector);
+
+document.documentElement.dataset.script = "on";
+
+// ---- words that are read aloud -------------------------------------------------------------------------
+
+const announce = (text) => {
+  const region = $("#announcements");
+  if (region.textContent !== text) region.textContent = text;
+};
+
+const problemText = async (response) => {
+  try {
+    const problem = await response.json();
+    const fields = (problem.errors ?? []).map((e) => `${e.name}: ${e.detail}`);
+    return [problem.detail ?? problem.title, ...fields].join(" ");
+  } catch {
+    return `The service answered ${response.status}. Try again in a moment.`;
+  }
+};
+
+const UNREACHABLE = "The service did not answer. See whether it still runs, then try again.";
+
+const showError = (text) => {
+  const box = $("#page-error");
+  box.hidden = !text;
+  box.textContent = text;
+};
+
+// ---- live parts: elements with an id and data-live ------------------------------------------------------
+
+let shown = null;
+let refreshing = null;
+
+const replaceLive = (html) => {
+  if (html === shown) return;
+  shown = html;
+  const fresh = new DOMParser().parseFromString(html, "text/html");
+  for (const part of fresh.querySelectorAll("[data-live]")) {
+    const old = document.getElementById(part.id);
+    if (!old || old.outerHTML === part.outerHTML) continue;
+    // The keyboard must not lose its place when the part around it is replaced.
+    const focused = old.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    old.replaceWith(document.adoptNode(part));
+    if (focused) $(`[data-key="${CSS.escape(focused)}"]`, part)?.focus();
+  }
+  document.title = fresh.title;
+  const state = $("[data-announce]")?.dataset.announce;
+  if (state) announce(state);
+};
+
+const refresh = () => {
+  refreshing ??= (async () => {
+    try {
+      const response = await fetch(location.href, { cache: "no-cache", headers: { Accept: "text/html" } });
+      if (response.status === 404) return location.assign("/");
+      if (response.ok) replaceLive(await response.text());
+    } catch {
+      // A service that restarts answers again soon; the next round will tell.
+    } finally {
+      refreshing = null;
+    }
+  })();
+  return refreshing;
+};
+
+const every = (milliseconds) => {
+  const round = async () => {
+    if (!document.hidden) await refresh();
+    setTimeout(round, milliseconds);
+  };
+  setTimeout(round, milliseconds);
+  document.addEventListener("visibilitychange", () => !document.hidden && refresh());
+};
+
+const follow = (url) => {
+  let timer = null;
+  const soon = () => {
+    timer ??= setTimeout(() => {
+      timer = null;
+      refresh();
+    }, 200);
+  };
+  const source = new EventSource(url);
+  for (const kind of ["progress", "state"]) source.addEventListener(kind, soon);
+  source.addEventListener("finished", () => {
+    source.close();
+    refresh();
+  });
+  addEventListener("pagehide", () => source.close());
+};
+
+const live = document.body.dataset;
+if (live.every) every(Number(live.every));
+if (live.events) follow(live.events);
+
+// ---- buttons that change a job ----------------------------------------------------------------------------
+
+const confirmed = (button) => {
+  const dialog = $("#confirm");
+  $("p", dialog).textContent = button.dataset.confirm;
+  $("button[value=yes]", dialog).textContent = button.textContent.trim();
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+};
+
+const act = async (button) => {
+  if (button.dataset.confirm && !(await confirmed(button))) return;
+  showError("");
+  button.disabled = true;
+  try {
+    const response = await fetch(button.dataset.url, { method: button.dataset.method });
+    if (!response.ok) return showError(await problemText(response));
+    if (button.dataset.then) return location.assign(button.dataset.then);
+    // A job that starts again needs an event stream again, and its findings are new.
+    if (button.dataset.again) return location.assign(location.pathname);
+    await refresh();
+  } catch {
+    showError(UNREACHABLE);
+  } finally {
+    button.disabled = false;
+  }
+};
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-url]");
+  if (button) act(button);
+});
+
+// ---- handing in a file --------------------------------------------------------------------------------------
+
+const size = (bytes) => {
+  const units = ["bytes", "KiB", "MiB", "GiB"];
+  let power = 0;
+  while (bytes >= 1024 && power < units.length - 1) {
+    bytes /= 1024;
+    power += 1;
+  }
+  return `${Number.isInteger(bytes) ? bytes : bytes.toFixed(1)} ${units[power]}`;
+};
+
+const form = $("#upload");
+if (form) {
+  const file = $("input[type=file]", form);
+  const drop = $(".drop", form);
+  const send = $("button[type=submit]", form);
+  const stop = $("#stop", form);
+  const meter = $("#sending", form);
+  const types = file.accept.split(",");
+  // The page names the limit as it was when it was rendered; the service may have been restarted with another.
+  let limit = Number(form.dataset.uploadBytes);
+  let request = null;
+
+  fetch("/api/limits")
+    .then((response) => response.json())
+    .then((limits) => {
+      limit = limits.upload_bytes ?? limit;
+    })
+    .catch(() => {});
+
+  const refusal = (chosen) => {
+    if (!chosen) return "Choose a file first.";
+    const name = chosen.name.toLowerCase();
+    if (!types.some((type) => name.endsWith(type))) {
+      return `“${chosen.name}” cannot be taken: files that end in ${types.join(", ")} can.`;
+    }
+    if (chosen.size > limit) {
+      return `“${chosen.name}” is ${size(chosen.size)} large; at most ${size(limit)} are taken.`;
+    }
+    return "";
+  };
+
+  const chosen = () => {
+    const [one] = file.files;
+    $("#chosen").textContent = one ? `${one.name} — ${size(one.size)}` : "";
+    showError(one ? refusal(one) : "");
+  };
+
+  const sending = (busy) => {
+    send.disabled = busy;
+    stop.hidden = !busy;
+    meter.hidden = !busy;
+  };
+
+  const progress = (sent, all) => {
+    const percent = all ? Math.floor((sent / all) * 100) : 0;
+    $("progress", meter).value = percent;
+    $(".words", meter).textContent =
+      sent < all ? `${size(sent)} of ${size(all)} sent (${percent} %)` : "Sent. The service stores the file …";
+    if (percent % 25 === 0) announce(`${percent} percent sent`);
+  };
+
+  const fields = () => {
+    const data = new FormData(form);
+    const one = data.get("file");
+    // Fields in front of the file reach the service before the long part; empty ones mean "not given".
+    const body = new FormData();
+    for (const [name, value] of data) {
+      if (name !== "file" && value.trim() !== "") body.append(name, value);
+    }
+    body.append("file", one);
+    return body;
+  };
+
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const problem = refusal(file.files[0]);
+    showError(problem);
+    if (problem) return file.focus();
+    request = new XMLHttpRequest();
+    request.upload.addEventListener("progress", (e) => progress(e.loaded, e.total));
+    request.addEventListener("load", async () => {
+      const answer = new Response(request.response, { status: request.status });
+      if (request.status === 202) {
+        const { job_id: id } = await answer.json();
+        return location.assign(`/jobs/${encodeURIComponent(id)}`);
+      }
+      sending(false);
+      showError(await problemText(answer));
+    });
+    request.addEventListener("error", () => {
+      sending(false);
+      showError(UNREACHABLE);
+    });
+    request.addEventListener("abort", () => {
+      sending(false);
+      announce("Stopped. Nothing was handed in.");
+    });
+    request.open("POST", form.action);
+    progress(0, file.files[0].size);
+    sending(true);
+    request.send(fields());
+  });
+
+  stop.addEventListener("click", () => request?.abort());
+  file.addEventListener("change", chosen);
+
+  // Anywhere on the page, so that a file dropped beside the frame does not open in its place.
+  const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
+  addEventListener("dragover", (event) => {
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    drop.dataset.over = "";
+  });
+  addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) delete drop.dataset.over;
+  });
+  addEventListener("drop", (event) => {
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    delete drop.dataset.over;
+    if (event.dataTransfer.files.length !== 1) {
+      return showError("Hand in one file at a time.");
+    }
+    file.files = event.dataTransfer.files;
+    chosen();
+  });
+  // A page that comes back from the browser's memory may still show a file that was sent.
+  addEventListener("pageshow", () => {
+    sending(false);
+    chosen();
+  });
+}
