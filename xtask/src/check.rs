@@ -15,6 +15,8 @@ type Check = (&'static str, fn() -> anyhow::Result<()>);
 const CHECKS: &[Check] = &[
     ("format", format),
     ("tidy", tidy::run),
+    // Before anything is built: it touches a source file.
+    ("queries", generate::check_queries),
     ("lints", lints),
     ("generated files", generate::check),
     ("dependencies", dependencies),

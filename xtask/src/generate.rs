@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::run::{cargo, output, say};
+use crate::run::{cargo, output, run as run_command, say};
+use crate::tools;
 
 /// What to do with the files.
 #[derive(Debug, clap::Args)]
@@ -23,11 +25,17 @@ const FILES: &[Generated] = &[
     ("docs/configuration.md", configuration),
 ];
 
+/// Writes what the checked queries mean to the database, so that the crate builds without one.
+const QUERIES: &str = "crates/store/sqlite/prepare";
+
 /// The subcommand.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.check {
+        check_queries()?;
         return check();
     }
+    tools::sqlite()?;
+    run_command(&mut Command::new(QUERIES))?;
     for (path, make) in FILES {
         let text = make()?;
         if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
@@ -40,6 +48,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         say(format_args!("wrote {path}"));
     }
     Ok(())
+}
+
+/// Fails when the stored meaning of the queries is not what migrations and queries give.
+pub(crate) fn check_queries() -> anyhow::Result<()> {
+    tools::sqlite()?;
+    run_command(Command::new(QUERIES).arg("--check"))
 }
 
 /// Fails when a file is not what the code gives.

@@ -104,6 +104,11 @@ pub(crate) fn browser() -> anyhow::Result<()> {
     ])
 }
 
+/// Makes sure that the shell of `SQLite` is there.
+pub(crate) fn sqlite() -> anyhow::Result<()> {
+    debian(&[("sqlite3", "sqlite3")])
+}
+
 /// Makes sure that programs are on the path: pairs of a program and the Debian package that has it.
 fn debian(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
     let missing = |list: &[(&str, &str)]| -> Vec<String> {
