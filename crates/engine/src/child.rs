@@ -111,10 +111,16 @@ fn is_no_space(error: &io::Error) -> bool {
 /// What `filejobs engine` does: one run, told by exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    ExitCode::from(serve())
+}
+
+/// [`main`] for programs that end in another way than by returning: one of [`exit`].
+#[must_use]
+pub fn serve() -> u8 {
     die_with_parent();
     hide_panic_messages();
     let Err(error) = run() else {
-        return ExitCode::from(exit::ENDED);
+        return exit::ENDED;
     };
     let mut line = error.to_string();
     let mut cause = std::error::Error::source(&error);
@@ -125,7 +131,7 @@ pub fn main() -> ExitCode {
     }
     // Nobody is left to tell when this fails, too.
     let _ = writeln!(io::stderr(), "{line}");
-    ExitCode::from(error.exit_code())
+    error.exit_code()
 }
 
 fn run() -> Result<(), Error> {

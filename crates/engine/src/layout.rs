@@ -341,8 +341,6 @@ mod tests {
         }
     }
 
-    type Data<'a> = &'a [&'a [&'a str]];
-
     fn table(labels: Option<&[&str]>) -> Table {
         let labels = labels.map(|l| l.iter().map(|l| l.as_bytes().to_vec()).collect());
         Table {
@@ -356,7 +354,7 @@ mod tests {
         }
     }
 
-    fn rows(rows: Data<'_>) -> RawBatch {
+    fn rows(rows: &[&[&str]]) -> RawBatch {
         let mut batch = RawBatch::default();
         for row in rows {
             for cell in *row {
@@ -460,7 +458,7 @@ mod tests {
 
     #[test]
     fn last_columns_without_label_and_value_are_dropped() {
-        let cases: &[(&[&str], Data, usize)] = &[
+        let cases: &[(&[&str], &[&[&str]], usize)] = &[
             (&["a", "b", ""], &[&["1", "2", ""], &["1"]], 2),
             (&["a", "", ""], &[&["1", "", ""]], 1),
             (&["a", "", ""], &[&["1", "x", ""]], 2),
