@@ -32,6 +32,8 @@ pub struct Config {
     pub admission: Policy,
     /// How often a task is tried.
     pub retry: RetryPolicy,
+    /// Pause between two looks for lost tasks and tickets.
+    pub rescue_every: Duration,
     /// How long a published task may stay unclaimed before it is published again.
     pub republish_after: Duration,
     /// How long an ended job is kept; for ever when absent.
@@ -49,6 +51,7 @@ impl Default for Config {
         Self {
             admission: Policy::default(),
             retry: RetryPolicy::default(),
+            rescue_every: Duration::from_secs(2),
             republish_after: Duration::from_secs(10),
             keep_ended: None,
             keep_staged: Duration::from_hours(1),

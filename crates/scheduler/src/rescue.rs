@@ -1,7 +1,5 @@
 //! Takes on what got lost: tasks of dead workers, tickets that never arrived.
 
-use std::time::Duration;
-
 use filejobs_core::ErrorClass;
 use filejobs_core::failure::{Failure, FailureCode};
 use filejobs_store::Expired;
@@ -11,14 +9,12 @@ use crate::config::{Backends, Config};
 use crate::pace::{Pace, Wakes};
 use crate::run::Step;
 
-const TICK: Duration = Duration::from_secs(2);
-
 /// Tasks looked at in one go.
 const BATCH: u32 = 100;
 
 pub(crate) async fn run(backends: Backends, config: Config, stop: CancellationToken) {
     // Nothing that happens says that a worker has died: only the tick.
-    let mut pace = Pace::new(Wakes::none(), TICK, TICK);
+    let mut pace = Pace::new(Wakes::none(), config.rescue_every, config.rescue_every);
     while pace.next(&stop).await {
         if let Err(step) = rescue(&backends, &config).await {
             step.tell("lost tasks could not be taken on");
