@@ -47,6 +47,12 @@ pub struct Repeat {
 pub struct Repeats(Vec<Repeat>);
 
 impl Repeats {
+    /// These, in the order of row and key.
+    #[cfg(test)]
+    pub(crate) fn of(repeats: Vec<Repeat>) -> Self {
+        Self(repeats)
+    }
+
     /// Those of the given rows.
     pub(crate) fn within(&self, rows: std::ops::Range<u64>) -> &[Repeat] {
         let start = self.0.partition_point(|repeat| repeat.row < rows.start);
@@ -257,3 +263,6 @@ fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
     fixed.copy_from_slice(bytes);
     fixed
 }
+
+#[cfg(test)]
+mod tests;

@@ -331,3 +331,6 @@ fn unusable(problems: &[SchemaProblem]) -> Failure {
         format!("The schema cannot be applied: {first}."),
     )
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
