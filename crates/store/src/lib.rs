@@ -9,6 +9,8 @@
 //! * Times come from the caller's clock in `Sources`, except leases on a shared database, which use the database's.
 //! * Dropping a future of this trait at any await leaves the database either unchanged or changed in full.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod model;
 pub mod telling;

@@ -1,0 +1,197 @@
+//! Keeping house: sweeping, retention, workers, figures.
+
+use std::time::Duration;
+
+use filejobs_core::{JobState, WorkerId};
+
+use super::{Bench, assert_status, effects};
+use crate::{Error, FindingFilter, Page, Reservation, WorkerInfo};
+
+async fn sweep(bench: &Bench, limit: u32) -> u64 {
+    bench.store.sweep(limit).await.expect("swept")
+}
+
+/// Findings that no commit linked go; those being written and those that are committed stay.
+pub async fn findings_of_lost_attempts_are_swept(bench: &Bench) {
+    let kept = bench
+        .finished(bench.new_job(), bench.effects(1, 10, 4))
+        .await;
+    bench.job().await;
+    let claimed = bench.claim_next().await;
+    // The second half of the file is broken: the first half is written, and nothing is committed.
+    let mut commit = bench.effects(1, 9_000, 9_000);
+    let path = commit.findings.take().expect("a file");
+    let mut text = std::fs::read_to_string(&path).expect("read");
+    text.push_str("broken\n");
+    std::fs::write(&path, text).expect("written");
+    commit.findings = Some(path);
+    let broken = bench.store.commit(claimed.task, 1, commit).await;
+    assert!(matches!(broken, Err(Error::Findings(_))));
+    assert_eq!(sweep(bench, 100_000).await, 0, "the attempt still runs");
+    bench
+        .store
+        .release(claimed.task, 1)
+        .await
+        .expect("released");
+    assert!(sweep(bench, 100_000).await >= 4_000);
+    assert_eq!(sweep(bench, 100_000).await, 0);
+    let page = Page::Offset {
+        offset: 0,
+        limit: 10,
+    };
+    let listed = bench
+        .store
+        .findings(kept.id, &FindingFilter::default(), page)
+        .await;
+    assert_eq!(listed.expect("answers").expect("there").items.len(), 4);
+}
+
+/// However many there are, one sweep is short.
+pub async fn findings_of_deleted_jobs_are_swept_in_small_steps(bench: &Bench) {
+    for delete in [true, false] {
+        let job = bench
+            .finished(bench.new_job(), bench.effects(1, 10, 10))
+            .await;
+        if delete {
+            bench.store.delete(job.id).await.expect("deleted");
+        } else {
+            let job = bench.job().await;
+            let claimed = bench.claim_next().await;
+            let failure = filejobs_core::Failure::new(filejobs_core::FailureCode::EmptyFile, "x");
+            let commit = bench.effects(1, 10, 10);
+            let failed = bench
+                .store
+                .fail(claimed.task, 1, failure, Some(commit))
+                .await;
+            assert_status(&failed.expect("failed"), JobState::Failed);
+            bench.store.retry(job.id).await.expect("retried");
+        }
+        let mut steps = Vec::new();
+        loop {
+            let removed = sweep(bench, 3).await;
+            if removed == 0 {
+                break;
+            }
+            steps.push(removed);
+        }
+        assert!(
+            steps.len() >= 4 && steps.iter().all(|n| *n <= 5),
+            "{steps:?}"
+        );
+        assert!(steps.iter().sum::<u64>() >= 10, "{steps:?}");
+    }
+}
+
+/// A key that nobody can use any more goes.
+pub async fn expired_keys_are_swept(bench: &Bench) {
+    let hold = Duration::from_mins(1);
+    for key in ["a", "b"] {
+        let namespace = filejobs_core::Namespace::default();
+        let reserved = bench.store.reserve_key(&namespace, key, hold).await;
+        assert_eq!(reserved.expect("answers"), Reservation::Reserved);
+        bench.clock.advance(hold / 2);
+    }
+    assert_eq!(sweep(bench, 10).await, 1);
+    assert_eq!(sweep(bench, 10).await, 0);
+}
+
+/// Retention asks for those that ended longest ago.
+pub async fn old_jobs_are_found_oldest_first(bench: &Bench) {
+    let mut ended = Vec::new();
+    for _ in 0..4 {
+        bench.clock.advance(Duration::from_secs(1));
+        ended.push(bench.finished(bench.new_job(), effects(1, 0)).await.id);
+    }
+    bench.job().await;
+    let now = bench.sources.now();
+    let before = |time, limit| bench.store.ended_before(time, limit);
+    assert_eq!(before(now, 10).await.expect("answers"), ended[..3]);
+    assert_eq!(before(now, 2).await.expect("answers"), ended[..2]);
+    let later = now + Duration::from_secs(1);
+    assert_eq!(before(later, 10).await.expect("answers"), ended);
+}
+
+/// The orphan sweep learns which blobs belong to nobody.
+pub async fn unknown_jobs_do_not_exist(bench: &Bench) {
+    let job = bench.job().await.id;
+    let ids = [bench.sources.job_id(), job, bench.sources.job_id()];
+    let existing = bench.store.existing(&ids).await;
+    assert_eq!(existing.expect("answers"), [job]);
+    let none = bench.store.existing(&[]).await;
+    assert_eq!(none.expect("answers"), []);
+    let unknown = bench.store.job(ids[0]).await;
+    assert_eq!(unknown.expect("answers"), None);
+}
+
+/// A worker is listed from its first beat until it leaves or falls silent.
+pub async fn workers_are_listed_while_they_live(bench: &Bench) {
+    let info = |name: &str, busy| WorkerInfo {
+        id: WorkerId::new(name),
+        slots: 4,
+        busy,
+        version: "1.2.3".to_owned(),
+        started_at: bench.sources.now(),
+        last_seen: bench.sources.now(),
+    };
+    let within = Duration::from_secs(30);
+    let list = || async { bench.store.workers(within).await.expect("answers") };
+    let beat = |info: WorkerInfo| async move { bench.store.beat(&info).await.expect("beat") };
+    let silent = info("b", 0);
+    beat(silent.clone()).await;
+    beat(info("a", 0)).await;
+    beat(info("c", 0)).await;
+    bench.clock.advance(within);
+    assert_eq!(list().await.len(), 3);
+    let a = WorkerInfo {
+        busy: 3,
+        last_seen: bench.sources.now(),
+        ..info("a", 0)
+    };
+    beat(a.clone()).await;
+    bench.store.leave(&WorkerId::new("c")).await.expect("left");
+    assert_eq!(list().await, [a.clone(), silent]);
+    bench.clock.advance(Duration::from_millis(1));
+    assert_eq!(list().await, [a]);
+    bench.clock.advance(Duration::from_hours(48));
+    assert_eq!(sweep(bench, 10).await, 2, "long gone ones are forgotten");
+}
+
+/// Every figure of the queue is right at every step.
+pub async fn the_queue_is_measured(bench: &Bench) {
+    let stats = || async { bench.store.queue_stats().await.expect("answers") };
+    let empty = stats().await;
+    assert_eq!((empty.depth, empty.oldest_age_seconds), (0, 0));
+    assert_eq!(empty.jobs_by_status.len(), JobState::ALL.len());
+    for _ in 0..3 {
+        bench.job().await;
+    }
+    bench.clock.advance(Duration::from_secs(40));
+    let tickets = bench.publish().await;
+    bench.job().await;
+    let held = bench.job().await;
+    bench.store.suspend(held.id).await.expect("suspended");
+    let claimed = bench.claim(&tickets[0]).await.expect("claimed");
+    let now = stats().await;
+    assert_eq!((now.depth, now.published, now.running), (3, 2, 1));
+    assert_eq!(now.oldest_age_seconds, 40);
+    let count = |status| {
+        let found = now.jobs_by_status.iter().find(|(s, _)| *s == status);
+        found.map(|(_, n)| *n)
+    };
+    assert_eq!(count(JobState::Queued), Some(3));
+    assert_eq!(count(JobState::Processing), Some(1));
+    assert_eq!(count(JobState::Suspended), Some(1));
+    assert_eq!(count(JobState::Completed), Some(0));
+    bench.commit(&claimed, effects(600, 0)).await;
+    let now = stats().await;
+    assert_eq!((now.running, now.dead_letters), (0, 0));
+    assert!((now.rows_per_second - 10.0).abs() < f64::EPSILON, "{now:?}");
+    bench.clock.advance(Duration::from_secs(61));
+    assert!(stats().await.rows_per_second < f64::EPSILON);
+    let claimed = bench.claim(&tickets[1]).await.expect("claimed");
+    let failure = filejobs_core::Failure::new(filejobs_core::FailureCode::ParserCrash, "x");
+    let failed = bench.store.fail(claimed.task, 1, failure, None).await;
+    failed.expect("failed");
+    assert_eq!(stats().await.dead_letters, 1);
+    bench.store.ping().await.expect("the store answers");
+}
