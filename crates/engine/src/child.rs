@@ -38,6 +38,11 @@ pub const OUT: &str = "out";
 /// Pause between two progress lines.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
 
+/// What standard error says when the memory did not suffice, by the standard library and by us.
+pub const OUT_OF_MEMORY: [&str; 2] = ["memory allocation of ", NO_THREAD];
+
+const NO_THREAD: &str = "failed to spawn thread";
+
 /// Files that the process may have open; spilled keys need the most.
 const OPEN_FILES: u64 = 1024;
 
@@ -164,6 +169,11 @@ fn hide_panic_messages() {
             Some(place) => writeln!(stderr, "panicked at {place}"),
             None => writeln!(stderr, "panicked"),
         };
+        // The standard library's own words for a stack that could not be mapped.
+        let message = panic.payload_as_str().unwrap_or_default();
+        if message.starts_with(NO_THREAD) {
+            let _ = writeln!(stderr, "{NO_THREAD}");
+        }
     }));
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 
 use filejobs_core::failure::{Failure, FailureCode};
 use filejobs_core::{FailureClass, Limits};
-use filejobs_engine::child::exit;
+use filejobs_engine::child::{OUT_OF_MEMORY, exit};
 use filejobs_engine::task::RunResult;
 use rustix::process::Signal;
 
@@ -30,7 +30,7 @@ pub(crate) fn judge(
     if let Some(result) = result {
         return judge_result(result);
     }
-    if says(stderr, "memory allocation of ") {
+    if OUT_OF_MEMORY.iter().any(|words| says(stderr, words)) {
         return Ending::Final(out_of_memory(limits));
     }
     match (status.signal(), status.code()) {
@@ -163,13 +163,19 @@ mod tests {
     #[test]
     fn every_end_without_a_result_has_its_code_and_its_chance() {
         use FailureCode::{BackendUnavailable, LimitExceeded, ParserCrash};
-        let table: [(ExitStatus, &str, FailureCode, bool); 12] = [
+        let table: [(ExitStatus, &str, FailureCode, bool); 13] = [
             (signalled(Signal::XCPU), "", LimitExceeded, false),
             (signalled(Signal::XFSZ), "", LimitExceeded, false),
             (signalled(Signal::KILL), "", LimitExceeded, true),
             (
                 signalled(Signal::ABORT),
                 "memory allocation of 64 bytes failed",
+                LimitExceeded,
+                false,
+            ),
+            (
+                exited(101),
+                "panicked at stages.rs:1:1\nfailed to spawn thread",
                 LimitExceeded,
                 false,
             ),

@@ -39,6 +39,9 @@ pub enum Error {
     /// The thread that starts engines.
     #[error("the thread that starts engines could not be started")]
     Launcher(#[source] std::io::Error),
+    /// A heartbeat has panicked: a defect of ours. The process should be started anew.
+    #[error("a heartbeat ended by a defect")]
+    Heartbeat(#[source] tokio::task::JoinError),
 }
 
 impl Error {
@@ -46,7 +49,7 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Scratch(_) | Self::Launcher(_) => ErrorClass::Permanent,
+            Self::Scratch(_) | Self::Launcher(_) | Self::Heartbeat(_) => ErrorClass::Permanent,
         }
     }
 
@@ -56,6 +59,7 @@ impl Error {
         match self {
             Self::Scratch(_) => "Scratch",
             Self::Launcher(_) => "Launcher",
+            Self::Heartbeat(_) => "Heartbeat",
         }
     }
 }
@@ -89,20 +93,35 @@ pub async fn run(backends: Backends, config: Config, stop: CancellationToken) ->
     keepers.spawn(keep_listed(context.clone(), ended.clone()));
 
     let mut attempts = JoinSet::new();
-    take_tasks(&context, &mut attempts, &stop).await;
+    let broken = tokio::select! {
+        () = take_tasks(&context, &mut attempts, &stop) => None,
+        broken = first_broken(&mut keepers) => Some(broken),
+    };
     drain(&context, &mut attempts).await;
 
     ended.cancel();
     while keepers.join_next().await.is_some() {}
     tracing::info!(worker.id = %context.config.id, "the worker has ended");
-    Ok(())
+    broken.map_or(Ok(()), |defect| Err(Error::Heartbeat(defect)))
+}
+
+/// Waits for a task that panics.
+async fn first_broken(tasks: &mut JoinSet<()>) -> tokio::task::JoinError {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(defect) = ended {
+            return defect;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Fills the slots with tasks until `stop`.
 async fn take_tasks(context: &Arc<Context>, attempts: &mut JoinSet<()>, stop: &CancellationToken) {
     let mut failures = 0;
     loop {
-        while attempts.try_join_next().is_some() {}
+        while let Some(ended) = attempts.try_join_next() {
+            tell_defect(ended);
+        }
         let Some(slots) = or_stop(stop, free_slots(context)).await else {
             return;
         };
@@ -180,7 +199,16 @@ async fn drain(context: &Context, attempts: &mut JoinSet<()>) {
 }
 
 async fn all_ended(attempts: &mut JoinSet<()>) {
-    while attempts.join_next().await.is_some() {}
+    while let Some(ended) = attempts.join_next().await {
+        tell_defect(ended);
+    }
+}
+
+/// An attempt that panicked has dropped its lease: the scheduler takes its task on.
+fn tell_defect(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(defect) = ended {
+        tracing::error!(%defect, "an attempt ended by a defect");
+    }
 }
 
 async fn keep_leases(context: Arc<Context>, ended: CancellationToken) {

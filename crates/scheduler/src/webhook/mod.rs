@@ -76,8 +76,11 @@ pub(crate) async fn run(
             biased;
             () = stop.cancelled() => break,
             Some(ended) = under_way.join_next() => {
-                if let Ok(Some(pause)) = ended {
-                    retries.add(pause);
+                match ended {
+                    Ok(Some(pause)) => retries.add(pause),
+                    Ok(None) => {}
+                    // Its hold ends by itself.
+                    Err(defect) => tracing::error!(%defect, "a webhook ended by a defect"),
                 }
                 continue;
             }

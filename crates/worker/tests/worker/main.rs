@@ -120,8 +120,6 @@ async fn a_file_that_needs_too_much_memory_fails_as_limit_at_the_first_attempt()
     let service = Service::start().await;
     let worker = service.worker(with(engine(), |config| {
         config.limits.engine_memory_bytes = 8 << 20;
-        // A second thread would be refused its stack before the first runs out.
-        config.cores = 1;
     }));
     let row = format!("x{}\n", ",x".repeat(15_999));
     let job = service.submit(&row.repeat(100)).await;
