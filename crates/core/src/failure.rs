@@ -39,6 +39,7 @@ macro_rules! failure_codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal : $class:ident,)*) => {
         /// A stable name for a failure; each has a page `docs/errors/CODE.md`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(utoipa::ToSchema)]
         pub enum FailureCode {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
         }

@@ -74,7 +74,7 @@ impl Tally {
 pub const LABEL_CHARS: usize = 256;
 
 /// How the table was found to be laid out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Layout {
     /// The kind of file.
     pub format: FileType,
@@ -102,7 +102,7 @@ fn is_zero(n: &u32) -> bool {
 }
 
 /// One column of the file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ColumnLayout {
     /// The label as it stands in the file, without blanks around it and cut at [`LABEL_CHARS`]; empty for a
     /// blank one.
@@ -114,7 +114,7 @@ pub struct ColumnLayout {
 }
 
 /// How delimited text is written. Names after Frictionless' CSV dialect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Dialect {
     /// Between cells.
     pub delimiter: char,
@@ -129,7 +129,7 @@ pub struct Dialect {
 }
 
 /// The file a report is about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ReportFile {
     /// Its name, as it may be shown.
     pub name: String,
@@ -140,7 +140,7 @@ pub struct ReportFile {
 }
 
 /// The whole report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Report {
     /// What was read.
     pub file: ReportFile,
@@ -163,6 +163,7 @@ pub struct Report {
     /// Findings counted.
     pub errors_total: u64,
     /// Findings by code.
+    #[schema(value_type = std::collections::BTreeMap<String, u64>)]
     pub errors_by_code: CodeCounts,
     /// Whether fewer findings were kept than counted.
     pub errors_truncated: bool,
@@ -177,7 +178,7 @@ pub struct Report {
 }
 
 /// Counters of one column in a report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ReportColumn {
     /// The column's name in the results.
     pub name: String,

@@ -19,7 +19,7 @@ pub mod value;
 pub use rules::{Kind, Rules, TextRules, Typed};
 
 /// A schema that [`TableSchema::from_json`] has checked, or that was inferred.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TableSchema {
     /// The columns, in the schema's order.
@@ -47,7 +47,7 @@ fn missing_values_default() -> Vec<String> {
 }
 
 /// One column of a schema.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Field {
     /// The label it is matched by.
@@ -88,7 +88,7 @@ pub struct Field {
 }
 
 /// The type of a column's values.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldType {
     /// Text; the default, as in Table Schema.
@@ -141,7 +141,7 @@ impl FieldType {
 
 /// What must hold for every value of a column. Bounds and enum values are kept as the schema's author
 /// wrote them and read by the rules of the column's type.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Constraints {
     /// No empty cell.

@@ -1,0 +1,195 @@
+//! Makes a job of a form that has come in full.
+
+use filejobs_blobs::upload_key;
+use filejobs_core::{FileType, JobId, JobState, Limits, Namespace};
+use filejobs_store::{Error, Idempotency, Job, JobFilter, NewJob, NewTask, Page, TaskKind};
+
+use super::fields::Fields;
+use super::file::Received;
+use super::form::Form;
+use super::key::{self, Hold, Standing};
+use crate::App;
+use crate::problem::{Code, Problem};
+
+/// How often a key may change hands under ours before the client is asked to come again.
+const TRIES: u32 = 3;
+
+/// A job that stands for the form.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) job: Job,
+    /// Whether an earlier upload with the same key made it.
+    pub(crate) replayed: bool,
+}
+
+/// Makes the job, or finds the one that the same key and form made before. Runs as a task of its own: a client that
+/// hangs up meanwhile leaves either a whole job or nothing.
+pub(crate) async fn commit(
+    app: App,
+    form: Form<Received>,
+    hold: Option<Hold>,
+) -> Result<Accepted, Problem> {
+    let Form { fields, file } = form;
+    let namespace = fields.namespace.clone().unwrap_or_default();
+    let Some(mut hold) = hold else {
+        check_queue(&app, &namespace).await?;
+        let job = create(&app, namespace, fields, file, None).await?;
+        return Ok(Accepted {
+            job,
+            replayed: false,
+        });
+    };
+    let fingerprint = key::fingerprint(&file.complete.sha256, &file.name, &fields.texts);
+    for _ in 0..TRIES {
+        if let Standing::Used {
+            job,
+            fingerprint: earlier,
+        } = hold.settle(&namespace).await?
+        {
+            if earlier != fingerprint {
+                return Err(key::reused());
+            }
+            // A job that is gone by now took its key with it: then the key is free again.
+            if let Some(job) = app.store().job(job).await? {
+                return Ok(Accepted {
+                    job,
+                    replayed: true,
+                });
+            }
+            continue;
+        }
+        check_queue(&app, &namespace).await?;
+        let idempotency = Idempotency {
+            key: hold.key().to_owned(),
+            fingerprint,
+            expires_at: expiry(&app),
+        };
+        let made = create(&app, namespace, fields, file, Some(idempotency)).await;
+        // Made: the key is the job's. Taken: it ran out and is another upload's.
+        if made
+            .as_ref()
+            .map_or_else(|p| p.code() == Code::KeyInFlight, |_| true)
+        {
+            hold.forget();
+        }
+        return made.map(|job| Accepted {
+            job,
+            replayed: false,
+        });
+    }
+    Err(crate::problem::key_in_flight())
+}
+
+fn expiry(app: &App) -> jiff::Timestamp {
+    let now = app.sources().now();
+    now.checked_add(key::KNOWN_FOR).unwrap_or(now)
+}
+
+/// Stores file and row. The file gets its name first: a crash between the two leaves a file without a job, which the
+/// orphan sweep removes, never a job without a file.
+async fn create(
+    app: &App,
+    namespace: Namespace,
+    fields: Fields,
+    file: Received,
+    idempotency: Option<Idempotency>,
+) -> Result<Job, Problem> {
+    let id = app.sources().job_id();
+    let blob = upload_key(id, &file.name);
+    let new = NewJob {
+        id,
+        task: first_task(app, &file),
+        namespace,
+        filename: file.name.as_str().to_owned(),
+        blob: blob.clone(),
+        file_size: file.complete.size,
+        file_type: file.kind,
+        sha256: file.complete.sha256.clone(),
+        options: fields.options,
+        schema: fields.schema,
+        processor: serde_json::json!({"type": "import"}),
+        webhook_url: fields.webhook_url,
+        priority: fields.priority,
+        findings_max: app.limits().findings_per_job,
+        idempotency,
+    };
+    app.blobs().publish(file.complete, &blob).await?;
+    match app.store().create_job(new).await {
+        Ok(job) => Ok(job),
+        Err(error) => uncertain(app, id, &blob, error).await,
+    }
+}
+
+/// The database did not confirm the job. It may have made it all the same: only when it says that there is none does
+/// the file go.
+async fn uncertain(app: &App, id: JobId, blob: &str, error: Error) -> Result<Job, Problem> {
+    match app.store().job(id).await {
+        Ok(Some(job)) => return Ok(job),
+        Ok(None) => {
+            if let Err(left) = app.blobs().delete(blob).await {
+                tracing::warn!(job.id = %id, error = %left, "a file without a job stays for the sweep");
+            }
+        }
+        Err(_) => {
+            tracing::warn!(job.id = %id, "whether a file has a job is left to the sweep");
+        }
+    }
+    Err(error.into())
+}
+
+fn first_task(app: &App, file: &Received) -> NewTask {
+    NewTask {
+        id: app.sources().task_id(),
+        kind: kind(file.kind, file.complete.size, app.limits()),
+        index: 0,
+        piece: serde_json::Value::Null,
+        bytes: file.complete.size,
+    }
+}
+
+/// Large CSV files are cut; workbooks are not.
+fn kind(kind: FileType, size: u64, limits: &Limits) -> TaskKind {
+    if kind == FileType::Csv && size > limits.split_bytes {
+        TaskKind::Plan
+    } else {
+        TaskKind::Whole
+    }
+}
+
+/// Refuses when too many jobs wait in the namespace. Uploads that end at the same moment can pass it by a few.
+async fn check_queue(app: &App, namespace: &Namespace) -> Result<(), Problem> {
+    let waiting = JobFilter {
+        status: Some(JobState::Queued),
+        namespace: Some(namespace.clone()),
+        ..JobFilter::default()
+    };
+    let one = Page::After {
+        cursor: None,
+        limit: 1,
+    };
+    let max = app.limits().queued_jobs;
+    if app.store().jobs(&waiting, one).await?.total < u64::from(max) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::QueueFull,
+        format!(
+            "{max} jobs wait in the namespace `{namespace}` already. Send the file again when some of them are done."
+        ),
+    )
+    .retry_after(5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_large_csv_files_are_planned() {
+        let limits = Limits::default();
+        let large = limits.split_bytes + 1;
+        assert_eq!(kind(FileType::Csv, large, &limits), TaskKind::Plan);
+        assert_eq!(kind(FileType::Csv, large - 1, &limits), TaskKind::Whole);
+        assert_eq!(kind(FileType::Xlsx, large, &limits), TaskKind::Whole);
+    }
+}

@@ -1,0 +1,157 @@
+//! Receives the file of a form: checks name and content, counts, and stores.
+
+use bytes::Bytes;
+use filejobs_blobs::{Blobs, Complete, Staged};
+use filejobs_core::file::SNIFF_BYTES;
+use filejobs_core::{Content, FileName, FileType, Limits};
+
+use super::fields::Fields;
+use super::form::{Receiver, too_large};
+use super::key::Hold;
+use crate::problem::{Code, FieldError, Place, Problem};
+
+/// Checks a file while it comes; holds its first bytes back until they have told what it is.
+#[derive(Debug)]
+pub(crate) struct Inspector {
+    name: FileName,
+    kind: FileType,
+    head: Vec<u8>,
+    sniffed: bool,
+    left: u64,
+}
+
+impl Inspector {
+    /// Takes a file by its name.
+    pub(crate) fn new(name: FileName, limits: &Limits) -> Result<Self, Problem> {
+        let kind = FileType::from_name(name.as_str()).filter(|kind| kind.is_served());
+        let Some(kind) = kind else {
+            let found = match name.as_str().rsplit_once('.') {
+                Some((_, extension)) => format!("ends in `.{extension}`"),
+                None => "has no extension".to_owned(),
+            };
+            return Err(unsupported(&format!("The name of the file {found}.")));
+        };
+        Ok(Self {
+            name,
+            kind,
+            head: Vec::new(),
+            sniffed: false,
+            left: limits.upload_bytes,
+        })
+    }
+
+    /// Counts a chunk and gives back what can be stored.
+    pub(crate) fn take(&mut self, chunk: Bytes, limits: &Limits) -> Result<Bytes, Problem> {
+        self.left = self
+            .left
+            .checked_sub(chunk.len() as u64)
+            .ok_or_else(|| too_large(limits))?;
+        if self.sniffed {
+            return Ok(chunk);
+        }
+        if self.head.is_empty() && chunk.len() >= SNIFF_BYTES {
+            self.sniff(&chunk)?;
+            return Ok(chunk);
+        }
+        self.head.extend_from_slice(&chunk);
+        if self.head.len() < SNIFF_BYTES {
+            return Ok(Bytes::new());
+        }
+        self.end()
+    }
+
+    /// The file has ended: gives back what was held.
+    pub(crate) fn end(&mut self) -> Result<Bytes, Problem> {
+        let head = std::mem::take(&mut self.head);
+        if !self.sniffed {
+            self.sniff(&head)?;
+        }
+        Ok(Bytes::from(head))
+    }
+
+    fn sniff(&mut self, head: &[u8]) -> Result<(), Problem> {
+        self.sniffed = true;
+        let content = Content::sniff(&head[..head.len().min(SNIFF_BYTES)]);
+        if self.kind.fits(content) {
+            return Ok(());
+        }
+        Err(unsupported(&format!(
+            "The name of the file ends in `.{}`, but its content is {content}.",
+            self.kind.as_str()
+        )))
+    }
+}
+
+fn unsupported(found: &str) -> Problem {
+    Problem::fields(
+        Code::UnsupportedFile,
+        format!(
+            "{found} CSV (.csv) and Excel (.xlsx, .xls) files are taken, with the extension that fits the content."
+        ),
+        vec![FieldError::new(Place::Form, "file", found)],
+    )
+}
+
+/// A file that has come in full and is durably stored, without a name yet.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) name: FileName,
+    pub(crate) kind: FileType,
+    pub(crate) complete: Complete,
+}
+
+/// Stores a file. Dropped before its end it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Storing<'a> {
+    blobs: &'a Blobs,
+    limits: &'a Limits,
+    hold: Option<&'a mut Hold>,
+    open: Option<(Inspector, Staged)>,
+}
+
+impl<'a> Storing<'a> {
+    pub(crate) fn new(blobs: &'a Blobs, limits: &'a Limits, hold: Option<&'a mut Hold>) -> Self {
+        Self {
+            blobs,
+            limits,
+            hold,
+            open: None,
+        }
+    }
+}
+
+/// The form's reader begins before it writes or ends.
+const BEGUN: &str = "a part of the form was not begun";
+
+impl Receiver for Storing<'_> {
+    type File = Received;
+
+    async fn begin(&mut self, name: FileName, fields: &Fields) -> Result<(), Problem> {
+        let inspector = Inspector::new(name, self.limits)?;
+        if let Some(hold) = &mut self.hold {
+            hold.early(fields.namespace.as_ref()).await?;
+        }
+        self.open = Some((inspector, self.blobs.stage().await?));
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Problem> {
+        let Some((inspector, staged)) = &mut self.open else {
+            return Err(Problem::internal(BEGUN));
+        };
+        let bytes = inspector.take(bytes, self.limits)?;
+        Ok(staged.write(bytes).await?)
+    }
+
+    async fn end(&mut self) -> Result<Received, Problem> {
+        let Some((mut inspector, mut staged)) = self.open.take() else {
+            return Err(Problem::internal(BEGUN));
+        };
+        staged.write(inspector.end()?).await?;
+        Ok(Received {
+            name: inspector.name,
+            kind: inspector.kind,
+            complete: staged.complete().await?,
+        })
+    }
+}
