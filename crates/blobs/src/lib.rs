@@ -237,6 +237,25 @@ impl Blobs {
         Ok(uploads)
     }
 
+    /// Jobs that have results or plans, for the orphan sweep. A job's row is always there before its first result.
+    pub async fn jobs_with_results(&self) -> Result<Vec<JobId>, Error> {
+        const STEP: &str = "listing results";
+        let mut jobs = Vec::new();
+        for area in ["results", "plans"] {
+            let area = Key::from(area);
+            let listed = self.objects.list_with_delimiter(Some(&area)).await;
+            let listed = match listed.map_err(|e| Error::object(STEP, e)) {
+                Err(Error::NotFound) => continue,
+                other => other?,
+            };
+            let names = listed.common_prefixes.iter().filter_map(Key::filename);
+            jobs.extend(names.filter_map(|name| name.parse::<JobId>().ok()));
+        }
+        jobs.sort_unstable();
+        jobs.dedup();
+        Ok(jobs)
+    }
+
     /// Removes uploads in progress that nobody has written to for `idle`. Returns how many.
     pub async fn sweep_staged(&self, idle: Duration) -> Result<u64, Error> {
         let Backend::Local(folder) = self.backend.clone();

@@ -125,6 +125,25 @@ async fn an_upload_is_seen_only_once_it_is_published() {
 }
 
 #[tokio::test]
+async fn every_job_with_a_result_or_a_plan_is_listed_once() {
+    let (folder, blobs) = blobs().await;
+    assert_eq!(blobs.jobs_with_results().await.unwrap(), []);
+    let (both, planned) = (job(), job());
+    for key in [
+        result_key(both, 0, 0, "a"),
+        result_key(both, 1, 0, "a"),
+        plan_key(both, 0, "p"),
+        plan_key(planned, 0, "p"),
+        upload_key(job(), &FileName::new("t.csv", 255)),
+    ] {
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        blobs.put_file(&key, &file).await.unwrap();
+    }
+    assert_eq!(blobs.jobs_with_results().await.unwrap(), [both, planned]);
+}
+
+#[tokio::test]
 async fn an_upload_that_is_given_up_leaves_nothing() {
     let (folder, blobs) = blobs().await;
     let staging = folder.path().join("data/staging");

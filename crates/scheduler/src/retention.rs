@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use filejobs_core::ErrorClass;
+use filejobs_core::{ErrorClass, JobId};
 use filejobs_store::{ChangeKind, Tombstone};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -153,30 +153,48 @@ async fn sweep_store(backends: &Backends, stop: &CancellationToken) -> Result<()
     Ok(())
 }
 
-/// Removes parts of abandoned uploads, and uploads whose job never came to be or is gone.
+/// Removes parts of abandoned uploads, uploads whose job never came to be, and whatever else belongs to no job.
 async fn sweep_blobs(
     backends: &Backends,
     config: &Config,
     stop: &CancellationToken,
 ) -> Result<(), Step> {
-    let Backends { store, blobs, .. } = backends;
+    let blobs = &backends.blobs;
     let parts = blobs.sweep_staged(config.keep_staged).await?;
     let uploads = blobs.uploads(config.keep_orphans).await?;
+    let of_upload = |upload: &(JobId, String)| upload.0;
     let mut orphans = 0;
-    for uploads in uploads.chunks(BATCH as usize) {
-        if stop.is_cancelled() {
-            break;
-        }
-        let jobs: Vec<_> = uploads.iter().map(|(job, _)| *job).collect();
-        let existing: HashSet<_> = store.existing(&jobs).await?.into_iter().collect();
-        for (job, key) in uploads.iter().filter(|(job, _)| !existing.contains(job)) {
-            blobs.delete(key).await?;
-            blobs.delete_results(*job, None).await?;
-            orphans += 1;
-        }
+    for (_, key) in without_job(backends, uploads, of_upload, stop).await? {
+        blobs.delete(&key).await?;
+        orphans += 1;
+    }
+    // What a worker stored for a job that was deleted meanwhile, when it died before it could take it back.
+    let jobs = blobs.jobs_with_results().await?;
+    for job in without_job(backends, jobs, |job| *job, stop).await? {
+        blobs.delete_results(job, None).await?;
+        orphans += 1;
     }
     if parts + orphans > 0 {
-        tracing::info!(parts, orphans, "abandoned uploads are removed");
+        tracing::info!(parts, orphans, "abandoned blobs are removed");
     }
     Ok(())
+}
+
+/// Those of `found` whose job does not exist; none of what was not looked at before `stop`.
+async fn without_job<T>(
+    backends: &Backends,
+    found: Vec<T>,
+    job: impl Fn(&T) -> JobId,
+    stop: &CancellationToken,
+) -> Result<Vec<T>, Step> {
+    let jobs: Vec<_> = found.iter().map(&job).collect();
+    let mut existing = HashSet::new();
+    for jobs in jobs.chunks(BATCH as usize) {
+        if stop.is_cancelled() {
+            return Ok(Vec::new());
+        }
+        existing.extend(backends.store.existing(jobs).await?);
+    }
+    let lost = |found: &T| !existing.contains(&job(found));
+    Ok(found.into_iter().filter(lost).collect())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use filejobs_blobs::{Blobs, upload_key};
+use filejobs_blobs::{Blobs, result_key, upload_key};
 use filejobs_core::{FileName, FileType, JobId, Limits, Namespace, Options, Sources, WorkerId};
 use filejobs_queue::{Memory, Queue};
 use filejobs_scheduler::{Backends, Config, run};
@@ -85,6 +85,16 @@ impl Service {
         staged.write(Bytes::from_static(b"a\n1\n")).await.unwrap();
         let complete = staged.complete().await.unwrap();
         blobs.publish(complete, &key).await.unwrap();
+        key
+    }
+
+    /// Stores a result, whether there is such a job or not.
+    pub(crate) async fn result(&self, job: JobId) -> String {
+        let key = result_key(job, 0, 0, "a1-rejected.csv");
+        let file = self.folder.path().join("rejected.csv");
+        std::fs::write(&file, "a\n").unwrap();
+        let blobs = &self.backends.blobs;
+        blobs.put_file(&key, &file).await.unwrap();
         key
     }
 

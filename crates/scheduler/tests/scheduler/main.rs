@@ -119,15 +119,7 @@ async fn a_deleted_job_leaves_no_blob() {
     let job = service.submit(|_| {}).await;
     let kept = service.submit(|_| {}).await;
     let (blob, kept) = (service.job(job).await.blob, service.job(kept).await.blob);
-    let result = filejobs_blobs::result_key(job, 0, 0, "a1-rejected.csv");
-    let file = service.folder.path().join("rejected.csv");
-    std::fs::write(&file, "a\n").unwrap();
-    service
-        .backends
-        .blobs
-        .put_file(&result, &file)
-        .await
-        .unwrap();
+    let result = service.result(job).await;
 
     service.store().cancel(job).await.unwrap();
     service.store().delete(job).await.unwrap();
@@ -177,6 +169,18 @@ async fn an_upload_without_a_job_goes_once_it_is_old_enough() {
     .await;
     scheduler.stop().await;
     assert!(service.exists(&claimed.job.blob).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_without_a_job_go_and_those_of_a_job_stay() {
+    let service = Service::start().await;
+    let job = service.submit(|_| {}).await;
+    let lost = service.result(service.backends.sources.job_id()).await;
+    let kept = service.result(job).await;
+    let scheduler = service.schedule(config(|_| {}));
+    eventually("the orphan is gone", async || !service.exists(&lost).await).await;
+    scheduler.stop().await;
+    assert!(service.exists(&kept).await);
 }
 
 fn statuses(record: &DeliveryRecord) -> Vec<Option<u16>> {
