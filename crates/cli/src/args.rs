@@ -4,12 +4,15 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use filejobs_core::Limits;
 
 use crate::check::Check;
 use crate::client::{self, Errors, Get, List, Results, Submit, Target, Wait, Watch};
+use crate::dev::Dev;
 use crate::exit::{Exit, Outcome};
 use crate::sample::Sample;
 use crate::telemetry::Telemetry;
+use crate::terminal;
 
 /// Takes CSV and Excel files that people hand in, checks every row, and keeps the good ones as typed data
 #[derive(Debug, Parser)]
@@ -36,6 +39,7 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Dev(Box<Dev>),
     Check(Box<Check>),
     Submit(Box<Submit>),
     List(List),
@@ -61,6 +65,9 @@ pub(crate) enum Command {
     Delete(Target),
 
     Sample(Sample),
+
+    /// Print the description of the HTTP API (OpenAPI 3.1)
+    Openapi,
 
     /// Read one file as its working folder says: what workers start
     #[command(hide = true)]
@@ -105,6 +112,7 @@ impl Command {
     fn run(self) -> Outcome {
         use client::block_on;
         match self {
+            Self::Dev(dev) => dev.run(),
             Self::Check(check) => block_on(check.run()),
             Self::Submit(submit) => block_on(submit.run()),
             Self::List(list) => block_on(list.run()),
@@ -119,6 +127,11 @@ impl Command {
             Self::Resume(target) => block_on(target.resume()),
             Self::Delete(target) => block_on(target.delete()),
             Self::Sample(sample) => sample.run(),
+            Self::Openapi => {
+                let document = filejobs_api::document(&Limits::default());
+                terminal::line(serde_json::to_string_pretty(&document)?)?;
+                Ok(Exit::Clean)
+            }
             Self::Engine => Ok(Exit::Clean),
             Self::Completions { shell } => completions(shell),
         }

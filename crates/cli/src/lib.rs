@@ -7,6 +7,7 @@
 mod args;
 mod check;
 mod client;
+mod dev;
 pub mod exit;
 mod options;
 pub mod sample;

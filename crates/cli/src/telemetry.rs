@@ -1,5 +1,7 @@
 //! Logs: where they go, how they look, how much is said.
 
+use std::io::IsTerminal as _;
+
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
@@ -44,6 +46,7 @@ impl Telemetry {
         let lines = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_timer(SystemTime)
+            .with_ansi(std::io::stderr().is_terminal())
             .with_writer(std::io::stderr);
         // A second call in one process (tests) keeps the first subscriber, which is what they want.
         let started = match self.log_format {

@@ -4,7 +4,9 @@
 //! it, kills it, starts it again, and leaves nothing behind.
 
 pub mod browser;
+pub mod events;
 pub mod http;
 pub mod processes;
+pub mod raw;
 pub mod service;
 pub mod wait;

@@ -21,6 +21,8 @@ const LOG_LINES: usize = 60;
 #[derive(Debug)]
 pub struct Builder {
     binary: PathBuf,
+    /// A shell script that ends with `exec "$@"`.
+    prelude: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     data: Option<PathBuf>,
@@ -39,6 +41,14 @@ pub struct Service {
 }
 
 impl Builder {
+    /// Runs these shell commands first, in user and mount namespaces of its own, where they may mount file systems
+    /// without being root. The process id stays that of the service.
+    #[must_use]
+    pub fn in_namespace(mut self, commands: &str) -> Self {
+        self.prelude = Some(format!("set -e\n{commands}\nexec \"$@\""));
+        self
+    }
+
     /// Passes an argument to `dev`.
     #[must_use]
     pub fn arg(mut self, argument: impl std::fmt::Display) -> Self {
@@ -79,6 +89,7 @@ impl Service {
     #[must_use]
     pub fn builder(binary: impl Into<PathBuf>) -> Builder {
         Builder {
+            prelude: None,
             binary: binary.into(),
             arguments: Vec::new(),
             environment: Vec::new(),
@@ -96,7 +107,23 @@ impl Service {
             .create(true)
             .append(true)
             .open(self.log_path())?;
-        let mut command = Command::new(&self.builder.binary);
+        let mut command = match &self.builder.prelude {
+            None => Command::new(&self.builder.binary),
+            Some(script) => {
+                let mut command = Command::new("unshare");
+                command.args([
+                    "--user",
+                    "--map-root-user",
+                    "--mount",
+                    "sh",
+                    "-c",
+                    script,
+                    "sh",
+                ]);
+                command.arg(&self.builder.binary);
+                command
+            }
+        };
         command
             .args([
                 "dev",

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use filejobs_core::ErrorClass;
 use filejobs_core::failure::Failure;
+use filejobs_core::{ErrorClass, JobState};
 use filejobs_engine::task::{Plan, RunResult};
 use filejobs_store::{Error, Job, NewTask, PlanCommit, TaskCommit, TaskKind};
 use tokio::time::Instant;
@@ -79,6 +79,10 @@ impl Attempt<'_> {
             Ok(job) => {
                 self.tell(&job);
                 self.clean_up(&kept).await;
+                if job.status == JobState::Completed && self.context.config.delete_completed {
+                    // Only a failed or cancelled job can be done again.
+                    self.delete_key(&job.blob).await;
+                }
                 Ok(())
             }
             Err(refused) => self.back_out(&kept, refused).await,

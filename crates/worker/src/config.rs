@@ -72,6 +72,9 @@ pub struct Config {
     pub patience: Duration,
     /// How long running tasks may go on after the worker was told to stop.
     pub grace: Duration,
+    /// Whether an uploaded file is removed as soon as its job is completed; after a crash at that very moment it goes
+    /// with its job.
+    pub delete_completed: bool,
 }
 
 impl Config {
@@ -94,6 +97,7 @@ impl Config {
             beat: Duration::from_secs(5),
             patience: Duration::from_mins(1),
             grace: Duration::from_secs(25),
+            delete_completed: false,
         }
     }
 

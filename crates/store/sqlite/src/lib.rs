@@ -16,8 +16,6 @@ mod problem;
 mod steering;
 mod sweep;
 mod tasks;
-#[cfg(test)]
-mod tests;
 mod workers;
 
 use std::path::Path;

@@ -1,0 +1,265 @@
+//! Times and memory of the whole service, from upload to result: `cargo xtask bench e2e`.
+//!
+//! Each case starts `filejobs dev` with a folder of its own, speaks HTTP to it, and prints a row of the table in
+//! `docs/benchmarks.md`. Arguments are names of cases; all run when there are none.
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use filejobs_cli::sample::Sample;
+use filejobs_testkit::http::{self, Upload};
+use filejobs_testkit::processes;
+use filejobs_testkit::service::Service;
+use filejobs_testkit::wait::{self, DEADLINE};
+use futures::StreamExt as _;
+use futures::stream;
+use reqwest::Client;
+use tokio::runtime::Runtime;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_filejobs");
+
+/// A case by its name.
+type Case = (&'static str, fn(&Runtime) -> anyhow::Result<Vec<Row>>);
+
+const CASES: &[Case] = &[
+    ("idle", idle),
+    ("big", big),
+    ("small", small),
+    ("busy", busy),
+    ("many", many),
+];
+
+/// A row of the table.
+struct Row {
+    case: &'static str,
+    goal: String,
+    measured: String,
+    met: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    // cargo adds `--bench` to whatever it is given.
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with("--"))
+        .collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "| case | goal | measured | |\n|---|---|---|---|")?;
+    for (name, run) in CASES {
+        if wanted.is_empty() || wanted.iter().any(|w| w == name) {
+            for row in run(&runtime).with_context(|| format!("case `{name}`"))? {
+                let verdict = if row.met { "met" } else { "missed" };
+                let Row {
+                    case,
+                    goal,
+                    measured,
+                    ..
+                } = row;
+                writeln!(out, "| {case} | {goal} | {measured} | {verdict} |")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn service() -> filejobs_testkit::service::Builder {
+    Service::builder(BINARY).env("FILEJOBS_LOG", "warn")
+}
+
+fn sample(rows: u64, bad: f64) -> anyhow::Result<Upload> {
+    let sample = Sample {
+        rows,
+        bad,
+        ..Sample::default()
+    };
+    let mut bytes = Vec::new();
+    sample.write(&mut bytes)?;
+    Ok(Upload::new("sample.csv", bytes).field("schema", Sample::schema()))
+}
+
+fn at_most(case: &'static str, goal: Duration, measured: Duration) -> Row {
+    Row {
+        case,
+        goal: format!("≤ {} ms", goal.as_millis()),
+        measured: format!("{:.1} ms", measured.as_secs_f64() * 1e3),
+        met: measured <= goal,
+    }
+}
+
+fn percentile(times: &mut [Duration], percent: usize) -> Duration {
+    times.sort_unstable();
+    let at = times.len() * percent / 100;
+    times
+        .get(at.min(times.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
+}
+
+/// Memory of a service that nobody uses.
+fn idle(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
+    const GOAL: u64 = 40 << 20;
+    let row = |case, bytes: u64| Row {
+        case,
+        goal: "≤ 40 MiB".to_owned(),
+        measured: format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
+        met: bytes <= GOAL,
+    };
+    runtime.block_on(async {
+        let service = service().start().await?;
+        service.get("/").await?;
+        // Start-up work such as the first sweeps is over by then.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let fresh = processes::resident_bytes(service.pid());
+        service.run(&sample(1_000_000, 5.0)?).await?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let used = processes::resident_bytes(service.pid());
+        Ok(vec![
+            row("idle `dev`, fresh", fresh),
+            row("idle `dev`, after a 1 M-row job", used),
+        ])
+    })
+}
+
+/// From the first byte of an upload to its job's end.
+async fn timed(service: &Service, upload: &Upload) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    let id = service.submit(upload).await?;
+    wait::until("the job to end", DEADLINE, async || {
+        let job = service.job(&id).await?;
+        anyhow::ensure!(job["status"] != "FAILED", "{job}");
+        Ok((job["status"] == "COMPLETED").then_some(()))
+    })
+    .await?;
+    Ok(begun.elapsed())
+}
+
+fn big(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
+    runtime.block_on(async {
+        let service = service().start().await?;
+        let upload = sample(1_000_000, 5.0)?;
+        let mut times = Vec::new();
+        for _ in 0..5 {
+            times.push(timed(&service, &upload).await?);
+        }
+        let median = percentile(&mut times, 50);
+        Ok(vec![at_most(
+            "1 M rows, 5 % bad, upload to COMPLETED, median",
+            Duration::from_secs(1),
+            median,
+        )])
+    })
+}
+
+fn small(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
+    runtime.block_on(async {
+        let service = service().start().await?;
+        let upload = sample(10, 10.0)?;
+        let mut times = Vec::new();
+        for _ in 0..100 {
+            times.push(timed(&service, &upload).await?);
+        }
+        let median = percentile(&mut times, 50);
+        Ok(vec![at_most(
+            "10 rows, upload to COMPLETED, median",
+            Duration::from_millis(150),
+            median,
+        )])
+    })
+}
+
+/// Looks at a job while many files come in.
+fn busy(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
+    const UPLOADS: usize = 50;
+    let service = runtime.block_on(service().start())?;
+    let id = runtime.block_on(service.submit(&sample(10, 10.0)?))?;
+    runtime.block_on(service.finished(&id))?;
+    let upload = sample(195_000, 5.0)?;
+    let begun = Instant::now();
+    let uploads = {
+        let (client, url) = (http::client()?, service.url().to_owned());
+        runtime.spawn(async move {
+            let all = (0..UPLOADS).map(|_| send(&client, &url, &upload));
+            futures::future::try_join_all(all).await
+        })
+    };
+    // The looks have a thread and a connection of their own, so that only the service makes them wait.
+    let looking = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut times = looking.block_on(async {
+        let client = http::client()?;
+        let url = format!("{}/api/jobs/{id}", service.url());
+        let mut times = Vec::new();
+        while !uploads.is_finished() {
+            let asked = Instant::now();
+            http::answer(client.get(&url)).await?;
+            times.push(asked.elapsed());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        anyhow::Ok(times)
+    })?;
+    runtime.block_on(uploads)??;
+    let took = begun.elapsed();
+    let looks = times.len();
+    let row = at_most(
+        "`GET /api/jobs/{id}` p99 while 50 uploads of 5 MB run",
+        Duration::from_millis(20),
+        percentile(&mut times, 99),
+    );
+    let measured = format!(
+        "{} ({looks} looks in {:.1} s)",
+        row.measured,
+        took.as_secs_f64()
+    );
+    Ok(vec![Row { measured, ..row }])
+}
+
+async fn send(client: &Client, url: &str, upload: &Upload) -> anyhow::Result<()> {
+    let answer = upload.send(client, url).await?;
+    anyhow::ensure!(
+        answer.status == 202,
+        "HTTP {}: {}",
+        answer.status,
+        answer.text()
+    );
+    Ok(())
+}
+
+/// Small files one after another, many at a time.
+fn many(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
+    const FILES: usize = 1_000;
+    const AT_A_TIME: usize = 16;
+    runtime.block_on(async {
+        let service = service().start().await?;
+        let upload = sample(10, 10.0)?;
+        let begun = Instant::now();
+        let mut sent = stream::iter(0..FILES)
+            .map(|_| send(&service.client, service.url(), &upload))
+            .buffer_unordered(AT_A_TIME);
+        while let Some(result) = sent.next().await {
+            result?;
+        }
+        let handed_in = begun.elapsed();
+        wait::until("all jobs to end", Duration::from_mins(5), async || {
+            let answer = service
+                .get("/api/jobs?status=COMPLETED&page_size=1")
+                .await?;
+            Ok((answer.json()["total"] == FILES).then_some(()))
+        })
+        .await?;
+        let speed = FILES as f64 / begun.elapsed().as_secs_f64();
+        Ok(vec![Row {
+            case: "1,000 files of 10 rows",
+            goal: "≥ 100 jobs/s".to_owned(),
+            measured: format!(
+                "{speed:.0} jobs/s (handed in after {:.1} s)",
+                handed_in.as_secs_f64()
+            ),
+            met: speed >= 100.0,
+        }])
+    })
+}

@@ -1,0 +1,142 @@
+//! How the service starts, stops and stays alone.
+
+use std::process::{Command, Stdio};
+
+use filejobs_testkit::http::Upload;
+use filejobs_testkit::processes;
+use filejobs_testkit::wait::{self, DEADLINE};
+
+use crate::{BINARY, sample_upload, service, small_upload};
+
+#[tokio::test]
+async fn sigterm_in_the_middle_of_a_job_loses_nothing() {
+    let mut service = service().arg("--split-mb").arg(1).start().await.unwrap();
+    let (sample, upload) = sample_upload(600_000, 2.0);
+    let id = service.submit(&upload).await.unwrap();
+    service
+        .job_when(&id, "the job to begin", |job| job["status"] == "PROCESSING")
+        .await
+        .unwrap();
+    let engines = service.children();
+    let (status, _) = service.terminate().await.unwrap();
+    assert!(status.success(), "{status}: {}", service.log());
+    assert!(engines.iter().all(|pid| !processes::is_alive(*pid)));
+    service.start().await.unwrap();
+    let job = service.finished(&id).await.unwrap();
+    assert_eq!(
+        (job["rows_processed"].as_u64(), job["rows_failed"].as_u64()),
+        (Some(600_000), Some(sample.bad_rows()))
+    );
+    assert_eq!(job["attempt"], 1, "a stop spends no attempt: {job}");
+}
+
+#[tokio::test]
+async fn an_idle_service_ends_at_once() {
+    let mut service = service().start().await.unwrap();
+    service.run(&small_upload()).await.unwrap();
+    let (status, took) = service.terminate().await.unwrap();
+    assert!(status.success());
+    assert!(took.as_secs() < 5, "{took:?}");
+}
+
+#[tokio::test]
+async fn the_service_ends_with_the_program_that_started_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(BINARY)
+        .args([
+            "dev",
+            "--listen",
+            "127.0.0.1:0",
+            "--until-stdin-closes",
+            "--data-dir",
+        ])
+        .arg(folder.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(child.stdin.take());
+    let status = wait::until("the service to end", DEADLINE, async || {
+        Ok(child.try_wait()?)
+    })
+    .await
+    .unwrap();
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn a_data_folder_has_one_service() {
+    let service = service().start().await.unwrap();
+    let second = Command::new(BINARY)
+        .args(["dev", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(service.data())
+        .output()
+        .unwrap();
+    assert_eq!(second.status.code(), Some(3));
+    let told = String::from_utf8(second.stderr).unwrap();
+    assert!(
+        told.contains(service.url()) && told.contains("--data-dir"),
+        "{told}"
+    );
+    assert_eq!(service.health().await, 200);
+}
+
+#[test]
+fn every_unusable_setting_is_told_and_no_secret() {
+    let told = Command::new(BINARY)
+        .args([
+            "dev",
+            "--webhook-secret",
+            "whsec_hush!",
+            "--chunk-size",
+            "0",
+            "nowhere.csv",
+        ])
+        .env_clear()
+        .env("MAX_CONCURRENCY", "0")
+        .env("MAX_UPLOAD_MB", "0")
+        .output()
+        .unwrap();
+    assert_eq!(told.status.code(), Some(2));
+    let text = String::from_utf8(told.stderr).unwrap();
+    for name in [
+        "CHUNK_SIZE",
+        "MAX_CONCURRENCY",
+        "MAX_UPLOAD_MB",
+        "nowhere.csv",
+        "FILEJOBS_WEBHOOK_SECRET",
+    ] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+    assert!(!text.contains("hush"), "{text}");
+}
+
+#[tokio::test]
+async fn a_file_goes_when_its_job_is_completed_if_that_is_wanted() {
+    let service = service()
+        .env("DELETE_FILE_ON_COMPLETE", "true")
+        .start()
+        .await
+        .unwrap();
+    let uploads = service.data().join("files/uploads");
+    let job = service.run(&small_upload()).await.unwrap();
+    assert_eq!(job["status"], "COMPLETED");
+    wait::until("the file to go", DEADLINE, async || {
+        Ok(crate::disk::files_below(&uploads).is_empty().then_some(()))
+    })
+    .await
+    .unwrap();
+    let id = job["id"].as_str().unwrap();
+    let results = service
+        .get(&format!("/api/jobs/{id}/results"))
+        .await
+        .unwrap();
+    assert_eq!(results.json()["total"], 2);
+    let failed = service.run(&Upload::new("empty.csv", "")).await.unwrap();
+    let id = failed["id"].as_str().unwrap();
+    assert!(
+        crate::disk::any_file_named(&uploads, id),
+        "a failed job may be tried again"
+    );
+}
