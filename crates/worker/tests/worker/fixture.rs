@@ -88,7 +88,7 @@ pub(crate) struct Service {
     queue: Arc<Memory>,
     sources: Sources,
     folder: TempDir,
-    _publisher: DropGuard,
+    publisher: Option<DropGuard>,
 }
 
 pub(crate) struct Worker {
@@ -130,8 +130,14 @@ impl Service {
             queue,
             sources,
             folder,
-            _publisher: stop.drop_guard(),
+            publisher: Some(stop.drop_guard()),
         }
+    }
+
+    /// Publishes nothing any more: a scheduler will.
+    pub(crate) fn alone(mut self) -> Self {
+        self.publisher = None;
+        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod killed;
 
 use std::time::Duration;
 
