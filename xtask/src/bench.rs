@@ -18,6 +18,8 @@ pub(crate) struct Args {
 enum Benchmark {
     /// Rows a second and peak memory of the engine over made-up files.
     Engine,
+    /// A workbook through the engine, against the bare cell reader of the library under it.
+    Workbook,
     /// Times of the whole service, from upload to result.
     E2e,
 }
@@ -26,6 +28,7 @@ enum Benchmark {
 pub(crate) fn run_benchmark(args: &Args) -> anyhow::Result<()> {
     let (package, name) = match args.benchmark {
         Benchmark::Engine => ("filejobs-engine", "engine"),
+        Benchmark::Workbook => ("filejobs-engine", "workbook"),
         Benchmark::E2e => ("filejobs-cli", "e2e"),
     };
     let mut command = cargo(["bench", "--locked", "-p", package, "--bench", name, "--"]);

@@ -4,6 +4,7 @@
 //! it, kills it, starts it again, and leaves nothing behind.
 
 pub mod browser;
+pub mod corpus;
 pub mod events;
 pub mod http;
 pub mod processes;

@@ -40,7 +40,7 @@ pub enum Places {
     /// Text that was transcoded: no byte offsets.
     Transcoded,
     /// A sheet: no byte offsets, cells by the sheet's own rows ([`crate::batch::RawRow::line`]) and
-    /// columns; absent cells of a short row are empty.
+    /// columns; absent cells of a short row are empty, and empty cells behind the last column are none.
     Sheet {
         /// The sheet's column (from 0) in which the table's first column stands.
         first_column: u32,

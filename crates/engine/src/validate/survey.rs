@@ -8,7 +8,7 @@ use super::Places;
 use super::checked::Checked;
 use super::dirty::Dirty;
 use super::problem::{Problem, WHOLE_ROW, What};
-use crate::batch::{RawBatch, RawRow, RowKind};
+use crate::batch::{RawBatch, RowKind};
 
 /// Cells, present or absent, that are looked at in one go: in a table of thousands of columns a few bytes
 /// of short rows stand for millions of absent cells.
@@ -111,7 +111,7 @@ impl Survey {
                     cell,
                     cells,
                 };
-                self.irregular(irregular, *row, width, places, checked);
+                self.irregular(irregular, raw, width, places, checked);
                 if row.kind == RowKind::Cells {
                     for (at, what) in of_row {
                         checked.problem(Problem::new(index, at - cell, *what));
@@ -128,12 +128,12 @@ impl Survey {
     fn irregular(
         &mut self,
         at: Irregular,
-        row: RawRow,
+        raw: &RawBatch,
         width: usize,
         places: Places,
         checked: &mut Checked,
     ) {
-        let whole = match row.kind {
+        let whole = match raw.rows[at.row as usize].kind {
             RowKind::Cells => None,
             RowKind::Blank => Some(What::BlankRow),
             RowKind::UnclosedQuote => Some(What::UnclosedQuote),
@@ -145,11 +145,22 @@ impl Survey {
         }
         self.irregular.push(at);
         let cells = at.cells as usize;
-        if cells < width && !matches!(places, Places::Sheet { .. }) {
+        let in_sheet = matches!(places, Places::Sheet { .. });
+        if cells < width && !in_sheet {
             self.ends_before[cells] += 1;
             absent_or_extra(at.row, cells..width, What::MissingCell, checked);
         } else if cells > width {
-            absent_or_extra(at.row, width..cells, What::ExtraCell, checked);
+            // A sheet has empty cells everywhere: only what was written somewhere is too much.
+            let is_there = |column: &usize| {
+                let cell = raw.cells[at.cell as usize + column];
+                !in_sheet || cell.start < cell.end
+            };
+            absent_or_extra(
+                at.row,
+                (width..cells).filter(is_there),
+                What::ExtraCell,
+                checked,
+            );
         }
     }
 
@@ -164,11 +175,14 @@ impl Survey {
 }
 
 /// Tells of each cell that is absent or too many, as far as findings are written, and counts the others.
-fn absent_or_extra(row: u32, columns: Range<usize>, what: What, checked: &mut Checked) {
-    let told = columns.len().min(FINDINGS_PER_ROW);
-    let untold = columns.len() - told;
-    for column in columns.take(told) {
+fn absent_or_extra(
+    row: u32,
+    mut columns: impl Iterator<Item = usize>,
+    what: What,
+    checked: &mut Checked,
+) {
+    for column in columns.by_ref().take(FINDINGS_PER_ROW) {
         checked.problem(Problem::new(row, column as u32, what));
     }
-    checked.counts.add_many(what.code(), untold as u64);
+    checked.counts.add_many(what.code(), columns.count() as u64);
 }

@@ -109,7 +109,12 @@ impl Archive {
 
     /// Whether an entry has this name, whatever its case and slashes.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.entries.iter().any(|e| plain(&e.name) == name)
+        self.find(name).is_some()
+    }
+
+    /// The entry with this name (in lower case), whatever its case and slashes.
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        self.entries.iter().position(|e| plain(&e.name) == name)
     }
 }
 

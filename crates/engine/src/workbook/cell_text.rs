@@ -27,7 +27,7 @@ pub(super) enum Value<'a> {
     Iso(&'a str),
     /// A duration in ISO 8601 (`PT1H30M`).
     IsoDuration(&'a str),
-    Error(&'static str),
+    Error(&'a str),
 }
 
 impl<'a> Value<'a> {

@@ -1,9 +1,9 @@
-//! Inflates one entry and holds it to the size it declared.
+//! Inflates one entry and holds it to the size and the checksum it declared.
 
 use std::io;
 use std::sync::Arc;
 
-use flate2::{Decompress, FlushDecompress, Status};
+use flate2::{Crc, Decompress, FlushDecompress, Status};
 
 use super::archive::{Archive, Entry, Method, limit, unreadable};
 use crate::reader::ReadError;
@@ -23,6 +23,7 @@ pub(super) struct EntryReader {
     taken: u64,
     /// Bytes handed out.
     given: u64,
+    checksum: Crc,
     ended: bool,
 }
 
@@ -40,6 +41,7 @@ impl EntryReader {
             input_at: 0,
             taken: 0,
             given: 0,
+            checksum: Crc::new(),
             ended: false,
         }
     }
@@ -71,6 +73,7 @@ impl EntryReader {
             ));
         }
         self.given += count as u64;
+        self.checksum.update(&out[..count]);
         Ok(count)
     }
 
@@ -94,6 +97,11 @@ impl EntryReader {
         if extra > 0 {
             return Err(unreadable(
                 "An entry of the workbook's archive holds more than it declares, as zip bombs do",
+            ));
+        }
+        if self.checksum.sum() != self.entry().crc {
+            return Err(unreadable(
+                "The workbook is damaged: an entry of its archive does not have the checksum it should",
             ));
         }
         self.ended = true;

@@ -23,8 +23,8 @@ mod compound;
 mod feed;
 mod inflate;
 mod number_format;
+mod ods;
 mod open_xml;
-mod prolog;
 mod read_at;
 mod repack;
 mod rows;
@@ -32,6 +32,7 @@ mod sheets;
 mod strings;
 mod styles;
 mod xls;
+mod xml_guard;
 
 use read_at::ReadAt;
 
@@ -67,7 +68,8 @@ fn open_source(
             open_xml::open(source, file_type, options, limits, threads)
         }
         FileType::Xls => xls::open(source, options, limits, threads),
-        FileType::Ods | FileType::Csv => Err(not_a_table(format!(
+        FileType::Ods => ods::open(source, options, limits, threads),
+        FileType::Csv => Err(not_a_table(format!(
             "A file of the type {} is not read as a workbook",
             file_type.as_str()
         ))),

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::archive::{Archive, limit};
 use super::inflate::{self, EntryReader};
-use super::prolog::Prolog;
+use super::xml_guard::Text;
 use crate::reader::ReadError;
 
 /// Zip readers look for the end record backwards in steps; this keeps them out of the contents.
@@ -345,56 +345,5 @@ impl Seek for Repacked {
         };
         self.at = target.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(self.at)
-    }
-}
-
-/// Watches the text that goes by: no document type, no endless run without a tag.
-#[derive(Debug)]
-struct Text {
-    prolog: Option<Prolog>,
-    is_xml: bool,
-    run: u64,
-    run_max: u64,
-}
-
-impl Text {
-    fn new(is_xml: bool, run_max: u64) -> Self {
-        Self {
-            prolog: is_xml.then(Prolog::default),
-            is_xml,
-            run: 0,
-            run_max,
-        }
-    }
-
-    fn check(&mut self, chunk: &[u8]) -> Result<(), ReadError> {
-        if !self.is_xml {
-            return Ok(());
-        }
-        if let Some(prolog) = &mut self.prolog
-            && prolog.push(chunk)?
-        {
-            self.prolog = None;
-        }
-        let (before, after) = match memchr::memchr(b'<', chunk) {
-            Some(first) => (
-                first,
-                chunk.len() - memchr::memrchr(b'<', chunk).unwrap_or(first),
-            ),
-            None => (chunk.len(), 0),
-        };
-        if self.run + before as u64 > self.run_max {
-            return Err(limit(format!(
-                "The workbook has a text of more than {} bytes, the most that is taken for one cell",
-                self.run_max
-            )));
-        }
-        // `after` is 0 only when the chunk has no tag: the run goes on.
-        self.run = if after == 0 {
-            self.run + before as u64
-        } else {
-            after as u64
-        };
-        Ok(())
     }
 }

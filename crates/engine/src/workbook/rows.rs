@@ -73,6 +73,8 @@ pub(super) struct Rows<'a> {
     labels: Vec<Vec<u8>>,
     labels_row: u32,
     first_column: u32,
+    /// Columns with labels; 0 before they are known, and without any.
+    width: usize,
     batch: RawBatch,
     /// `row_number` of the next row.
     next_row: u64,
@@ -98,6 +100,7 @@ impl<'a> Rows<'a> {
             labels: Vec::new(),
             labels_row: 0,
             first_column: 0,
+            width: 0,
             batch: RawBatch::default(),
             next_row: 1,
             row: 0,
@@ -218,6 +221,7 @@ impl<'a> Rows<'a> {
 
     fn end_labels(&mut self) -> Result<(), Stop> {
         self.place = Place::Rows;
+        self.width = self.labels.len();
         // Rows that are absent right below the labels are rows of the table.
         self.row = self.labels_row;
         self.row_bytes = 0;
@@ -293,12 +297,18 @@ impl<'a> Rows<'a> {
     }
 
     fn end_row(&mut self) -> Result<(), Stop> {
-        let kind = if self.too_long {
-            RowKind::TooLong
-        } else {
-            RowKind::Cells
-        };
-        self.push(self.row, kind)
+        if self.too_long {
+            return self.push(self.row, RowKind::TooLong);
+        }
+        // Rows of the same width are checked faster; those that are nearly empty stay short.
+        let there = self.batch.cells.len() - self.row_cells;
+        if there < self.width && there >= self.width / 2 {
+            self.count((self.width - there) as u64)?;
+            self.batch
+                .cells
+                .resize(self.row_cells + self.width, NOTHING);
+        }
+        self.push(self.row, RowKind::Cells)
     }
 
     /// The rows between the last one and `row` are blank.

@@ -8,7 +8,7 @@ use quick_xml::events::Event;
 
 use super::archive::{Archive, limit, unreadable};
 use super::inflate::EntryReader;
-use super::prolog::not_xml;
+use super::xml_guard::not_xml;
 use crate::reader::ReadError;
 
 /// What the shared strings may take in memory: with the rest of the engine they stay below 512 MiB.

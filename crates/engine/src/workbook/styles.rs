@@ -5,15 +5,14 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::sync::Arc;
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use super::archive::{Archive, limit, unreadable};
-use super::inflate::EntryReader;
-use super::prolog::{Prolog, not_xml};
+use super::archive::{Archive, limit};
+use super::xml_guard::XmlPart;
 use crate::reader::ReadError;
 
 /// The part itself; real ones of much-used workbooks have a few MiB.
@@ -30,44 +29,22 @@ pub(super) fn reduced(archive: &Arc<Archive>, index: usize) -> Result<Vec<u8>, R
             "The workbook's styles are larger than {PART_MAX} bytes"
         )));
     }
-    let mut part = Part {
-        reader: EntryReader::new(archive, index),
-        prolog: Some(Prolog::default()),
-        trouble: None,
-    };
-    let parsed = parse(BufReader::with_capacity(64 * 1024, &mut part));
-    match part.trouble {
-        Some(trouble) => Err(trouble),
-        None => Ok(parsed?.write()),
+    let (part, witness) = XmlPart::new(archive, index, PART_MAX);
+    let parsed = parse(BufReader::with_capacity(64 * 1024, part), || {
+        witness.event();
+    });
+    match parsed {
+        Ok(styles) => Ok(styles.write()),
+        Err(Broken::Refused(error)) => Err(error),
+        Err(Broken::Xml) => Err(witness.trouble()),
     }
 }
 
-/// An entry as the XML reader wants it.
-struct Part {
-    reader: EntryReader,
-    prolog: Option<Prolog>,
-    trouble: Option<ReadError>,
-}
-
-impl Part {
-    fn read_checked(&mut self, out: &mut [u8]) -> Result<usize, ReadError> {
-        let count = self.reader.read(out)?;
-        if let Some(prolog) = &mut self.prolog
-            && prolog.push(&out[..count])?
-        {
-            self.prolog = None;
-        }
-        Ok(count)
-    }
-}
-
-impl Read for Part {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.read_checked(out).map_err(|error| {
-            self.trouble = Some(error);
-            io::Error::other("the styles were refused")
-        })
-    }
+/// Why the styles cannot be read.
+#[derive(Debug)]
+enum Broken {
+    Refused(ReadError),
+    Xml,
 }
 
 /// What is kept.
@@ -79,7 +56,7 @@ struct Styles {
     cells: Vec<Option<String>>,
 }
 
-fn parse<R: io::BufRead>(input: R) -> Result<Styles, ReadError> {
+fn parse(input: impl io::BufRead, event: impl Fn()) -> Result<Styles, Broken> {
     let mut reader = Reader::from_reader(input);
     reader.config_mut().check_end_names = false;
     let mut styles = Styles::default();
@@ -87,7 +64,9 @@ fn parse<R: io::BufRead>(input: R) -> Result<Styles, ReadError> {
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
-        match reader.read_event_into(&mut buffer) {
+        let found = reader.read_event_into(&mut buffer);
+        event();
+        match found {
             Ok(Event::Start(tag) | Event::Empty(tag)) => match tag.local_name().as_ref() {
                 "cellXfs" => in_cells = true,
                 "xf" if in_cells => {
@@ -107,17 +86,17 @@ fn parse<R: io::BufRead>(input: R) -> Result<Styles, ReadError> {
             Ok(Event::End(tag)) if tag.local_name().as_ref() == "cellXfs" => in_cells = false,
             Ok(Event::Eof) => return Ok(styles),
             Ok(_) => {}
-            Err(_) => return Err(not_xml()),
+            Err(_) => return Err(Broken::Xml),
         }
         if styles.cells.len() > STYLES_MAX || styles.codes.len() > STYLES_MAX {
-            return Err(limit(format!(
+            return Err(Broken::Refused(limit(format!(
                 "The workbook has more than {STYLES_MAX} cell styles; clear the formats of cells without data"
-            )));
+            ))));
         }
     }
 }
 
-fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, ReadError> {
+fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, Broken> {
     let found = tag
         .attributes()
         .with_checks(false)
@@ -126,8 +105,7 @@ fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, ReadErr
     let Some(found) = found else {
         return Ok(None);
     };
-    let text = quick_xml::escape::unescape(&found.value)
-        .map_err(|_| unreadable("The workbook is damaged: its styles hold an unknown entity"))?;
+    let text = quick_xml::escape::unescape(&found.value).map_err(|_| Broken::Xml)?;
     Ok(Some(text.into_owned()))
 }
 
@@ -166,7 +144,7 @@ mod tests {
             <x:cellStyleXfs><x:xf numFmtId="9"/></x:cellStyleXfs>
             <x:cellXfs><x:xf numFmtId="0"/><x:xf numFmtId="164"><x:alignment/></x:xf><x:xf/></x:cellXfs>
             </x:styleSheet>"#;
-        let reduced = parse(xml.as_bytes()).unwrap().write();
+        let reduced = parse(xml.as_bytes(), || ()).unwrap().write();
         assert_eq!(
             String::from_utf8(reduced).unwrap(),
             "<styleSheet><numFmts><numFmt numFmtId=\"164\" formatCode=\"yyyy\\-mm\\-dd &quot;&amp;&quot;\"/>\

@@ -1,0 +1,175 @@
+//! The same table as CSV and as XLSX comes to the same verdicts: counters and findings.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs::File;
+use std::path::Path;
+
+use filejobs_core::{FileType, Finding, Limits, Options, TableSchema};
+use filejobs_engine::task::{
+    self, Control, Processor, Progress, Request, RunResult, Step, outputs,
+};
+use proptest::prelude::*;
+use rust_xlsxwriter::{ExcelDateTime, Format, Workbook};
+
+const SCHEMA: &str = r#"{"fields": [
+    {"name": "id", "type": "integer", "constraints": {"required": true, "unique": true}},
+    {"name": "name", "type": "string", "constraints": {"minLength": 2}},
+    {"name": "value", "type": "number", "constraints": {"maximum": 1000}},
+    {"name": "day", "type": "date"},
+    {"name": "ok", "type": "boolean"}]}"#;
+const LABELS: [&str; 5] = ["id", "name", "value", "day", "ok"];
+
+#[derive(Debug, Clone)]
+enum Cell {
+    Empty,
+    Integer(i64),
+    Number(f64),
+    Text(String),
+    /// Days from 1900-01-01 on, as a spreadsheet counts them.
+    Day(u32),
+    Boolean(bool),
+}
+
+impl Cell {
+    /// What stands in the CSV twin, before it is quoted.
+    fn text(&self) -> String {
+        match self {
+            Self::Empty => String::new(),
+            Self::Integer(n) => n.to_string(),
+            Self::Number(n) => n.to_string(),
+            Self::Text(text) => text.clone(),
+            Self::Day(day) => {
+                let first = jiff::civil::date(1899, 12, 30);
+                let day = first.checked_add(jiff::Span::new().days(i64::from(*day)));
+                day.unwrap().to_string()
+            }
+            Self::Boolean(b) => b.to_string(),
+        }
+    }
+}
+
+fn cell() -> impl Strategy<Value = Cell> {
+    prop_oneof![
+        2 => Just(Cell::Empty),
+        2 => (-1000..1000_i64).prop_map(Cell::Integer),
+        1 => (-9_007_199_254_740_992..9_007_199_254_740_992_i64).prop_map(Cell::Integer),
+        2 => (-100_000..100_000_i32).prop_map(|n| Cell::Number(f64::from(n) / 64.0)),
+        // Quotes, line ends and delimiters inside; no blanks at the ends, which spreadsheets drop.
+        3 => "[a-zA-Z0-9ü日\"',;][a-z0-9 ü日\"',;\n]{0,6}[a-z0-9ü\"',]".prop_map(Cell::Text),
+        1 => "(007|true|FALSE|2024-02-29|1e5|n/a|-)".prop_map(Cell::Text),
+        2 => (61..60_000_u32).prop_map(Cell::Day),
+        1 => any::<bool>().prop_map(Cell::Boolean),
+    ]
+}
+
+fn table() -> impl Strategy<Value = Vec<Vec<Cell>>> {
+    let row = prop_oneof![
+        8 => proptest::collection::vec(cell(), LABELS.len()),
+        1 => Just(vec![Cell::Empty; LABELS.len()]),
+    ];
+    proptest::collection::vec(row, 0..30)
+}
+
+fn write_csv(path: &Path, table: &[Vec<Cell>]) {
+    let mut csv = LABELS.join(",") + "\n";
+    for row in table {
+        let cells: Vec<_> = row
+            .iter()
+            .map(|cell| match cell {
+                Cell::Empty => String::new(),
+                cell => format!("\"{}\"", cell.text().replace('"', "\"\"")),
+            })
+            .collect();
+        csv += &(cells.join(",") + "\n");
+    }
+    std::fs::write(path, csv).unwrap();
+}
+
+fn write_xlsx(path: &Path, table: &[Vec<Cell>]) {
+    let mut workbook = Workbook::new();
+    let sheet = workbook.add_worksheet();
+    let date = Format::new().set_num_format("dd.mm.yyyy");
+    sheet.write_row(0, 0, LABELS).unwrap();
+    for (cells, row) in table.iter().zip(1..) {
+        for (cell, column) in cells.iter().zip(0..) {
+            let written = match cell {
+                Cell::Empty => continue,
+                Cell::Integer(n) => sheet.write(row, column, *n as f64),
+                Cell::Number(n) => sheet.write(row, column, *n),
+                Cell::Text(text) => sheet.write(row, column, text),
+                Cell::Boolean(b) => sheet.write(row, column, *b),
+                Cell::Day(day) => {
+                    let day = ExcelDateTime::from_serial_datetime(f64::from(*day)).unwrap();
+                    sheet.write_with_format(row, column, &day, &date)
+                }
+            };
+            written.unwrap();
+        }
+    }
+    workbook.save(path).unwrap();
+}
+
+struct Unwatched;
+
+impl Control for Unwatched {
+    fn progress(&self, _: Progress) {}
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// The result and the findings, but for the places that only one of the two has.
+fn read(path: &Path, schema: Option<&str>) -> (RunResult, Vec<Finding>) {
+    let out = tempfile::tempdir().unwrap();
+    let limits = Limits::default();
+    let request = Request {
+        file_type: FileType::from_name(path.to_str().unwrap()).unwrap(),
+        options: Options::default(),
+        schema: schema.map(|text| TableSchema::from_json(text, &limits).unwrap()),
+        step: Step::Whole,
+        processor: Processor::default(),
+        limits,
+        threads: 1,
+    };
+    let input = File::open(path).unwrap();
+    let result = task::run(&request, input, out.path(), &Unwatched).unwrap();
+    let findings = std::fs::read_to_string(out.path().join(outputs::FINDINGS)).unwrap();
+    let findings = findings.lines().map(|line| {
+        let finding: Finding = serde_json::from_str(line).unwrap();
+        Finding {
+            line: 0,
+            byte_offset: None,
+            ..finding
+        }
+    });
+    (result, findings.collect())
+}
+
+fn check(table: &[Vec<Cell>], schema: Option<&str>) {
+    let folder = tempfile::tempdir().unwrap();
+    let (csv, xlsx) = (folder.path().join("t.csv"), folder.path().join("t.xlsx"));
+    write_csv(&csv, table);
+    write_xlsx(&xlsx, table);
+    let (text, text_findings) = read(&csv, schema);
+    let (sheet, sheet_findings) = read(&xlsx, schema);
+    assert_eq!(text.failure, None);
+    assert_eq!(sheet.failure, None);
+    assert_eq!(sheet.facts.schema, text.facts.schema);
+    assert_eq!(sheet.tally, text.tally);
+    assert_eq!(sheet_findings, text_findings);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_table_and_its_twin_get_the_same_verdicts(mut table in table()) {
+        // Blank rows at the very end are no rows, in either; a gap before them is.
+        while table.last().is_some_and(|row| row.iter().all(|c| matches!(c, Cell::Empty))) {
+            table.pop();
+        }
+        check(&table, Some(SCHEMA));
+        check(&table, None);
+    }
+}
