@@ -107,13 +107,18 @@ impl Render<'_> {
     /// The text that a finding repeats.
     fn raw_value(&self, problem: Problem, kind: RowKind) -> Option<&[u8]> {
         let mut cells = self.raw.row_cells(problem.row() as usize);
-        match kind {
-            RowKind::Blank => None,
-            RowKind::UnclosedQuote | RowKind::TooLong => cells.next(),
-            RowKind::Cells if problem.column() == WHOLE_ROW => None,
-            RowKind::Cells => cells.nth(problem.column() as usize),
-        }
-        .map(|cell| self.raw.text(cell))
+        let cell = match kind {
+            RowKind::Blank => return None,
+            RowKind::UnclosedQuote | RowKind::TooLong => cells.next()?,
+            RowKind::Cells if problem.column() == WHOLE_ROW => return None,
+            RowKind::Cells => match cells.nth(problem.column() as usize) {
+                Some(cell) => cell,
+                None if problem.what() == What::MissingCell => return None,
+                // In a sheet, cells that are not there are empty.
+                None => return Some(b""),
+            },
+        };
+        Some(self.raw.text(cell))
     }
 
     /// What is the same sentence for every column. Those about repeats end in a row number.
