@@ -62,6 +62,8 @@ impl Default for Timeouts {
 
 /// The longest header of a request.
 const HEADER_BYTES: usize = 64 * 1024;
+/// What a refused client may still send, even where uploads are small: closing on it could lose it the answer.
+const DRAIN_BYTES: u64 = 64 << 20;
 /// Clients beyond the cap that are told so at the same time; others are just closed.
 const REFUSALS: usize = 64;
 /// The pause after the system could not accept a connection (too many open files).
@@ -89,7 +91,7 @@ pub async fn serve(
         permits: Arc::new(Semaphore::new(app.limits().connections as usize)),
         refusals: Arc::new(Semaphore::new(REFUSALS)),
         drain: Drain {
-            bytes: app.limits().upload_bytes.saturating_mul(2),
+            bytes: (app.limits().upload_bytes.saturating_mul(2)).max(DRAIN_BYTES),
             time: timeouts.drain,
         },
         timeouts,

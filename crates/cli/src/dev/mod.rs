@@ -24,7 +24,7 @@ use config::{Processing, Storage, Webhooks};
 use lock::Lock;
 use services::Services;
 
-/// Run the whole service in one process, on this machine only; with FILE hand it in and show what came of it
+/// Run the whole service in one process; with FILE hand it in and show what came of it
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Dev {
     /// A file to hand in; a schema beside it (orders.schema.json for orders.csv) is used

@@ -1,8 +1,11 @@
 //! `filejobs check`: the engine with no service, and the same verdicts as with one.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use filejobs_cli::sample::Sample;
+use filejobs_testkit::processes;
+use filejobs_testkit::wait::{self, DEADLINE};
 use serde_json::Value;
 
 use crate::{BINARY, SMALL};
@@ -159,4 +162,45 @@ fn a_hostile_cell_cannot_steer_the_terminal() {
         "{text}"
     );
     assert!(text.contains("\\u{1b}"), "{text}");
+}
+
+#[tokio::test]
+async fn an_interrupted_check_leaves_no_child_and_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let scratch = folder.path().join("tmp");
+    std::fs::create_dir(&scratch).unwrap();
+    let file = folder.path().join("big.csv");
+    let sample = Sample {
+        rows: 5_000_000,
+        ..Sample::default()
+    };
+    sample.write(std::fs::File::create(&file).unwrap()).unwrap();
+    let mut check = Command::new(BINARY)
+        .arg("check")
+        .arg(&file)
+        .env_clear()
+        .env("TMPDIR", &scratch)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let engine = wait::until("the engine to start", DEADLINE, async || {
+        Ok(processes::descendants(check.id()).first().copied())
+    })
+    .await
+    .unwrap();
+    let told = Command::new("kill")
+        .args(["-INT", &check.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(told.success());
+    let status = wait::until("the check to end", DEADLINE, async || Ok(check.try_wait()?))
+        .await
+        .unwrap();
+    assert_eq!(status.code(), Some(5));
+    assert!(!processes::is_alive(engine));
+    assert_eq!(
+        crate::disk::files_below(&scratch),
+        Vec::<std::path::PathBuf>::new()
+    );
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use filejobs_testkit::service::Service;
 use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::{BINARY, SMALL, sample_upload, service};
 
@@ -210,4 +212,48 @@ fn completions_and_sample_need_no_service() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
+}
+
+/// Passes connections on to `to`; the first answer is lost on its way, as on a line that breaks.
+async fn losing_the_first_answer(to: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let mut lost = false;
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut server = TcpStream::connect(&to).await.unwrap();
+            if lost {
+                tokio::spawn(async move {
+                    tokio::io::copy_bidirectional(&mut client, &mut server).await
+                });
+                continue;
+            }
+            lost = true;
+            let (mut from_client, _to_client) = client.split();
+            let (mut from_server, mut to_server) = server.split();
+            let mut answer = [0; 12];
+            // The service has answered, so the job is there; then the connection is gone.
+            tokio::select! {
+                _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
+                read = from_server.read_exact(&mut answer) => assert!(read.is_ok()),
+            }
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_loads_a_file_once() {
+    let service = service().start().await.unwrap();
+    let files = files();
+    let proxy =
+        losing_the_first_answer(service.url().trim_start_matches("http://").to_owned()).await;
+    let arguments = ["submit", "--server", &proxy, files.clean.to_str().unwrap()];
+    let id = text(&filejobs(&service, &arguments), 0);
+    let list = service.get("/api/jobs").await.unwrap().json();
+    assert_eq!(
+        (list["total"].as_u64(), list["jobs"][0]["id"].as_str()),
+        (Some(1), Some(id.as_str())),
+        "{list}"
+    );
 }

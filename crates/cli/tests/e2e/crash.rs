@@ -7,6 +7,7 @@ use filejobs_testkit::service::Service;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+use crate::disk::files_below;
 use crate::{sample_upload, service};
 
 /// Kills.
@@ -46,6 +47,15 @@ async fn fifty_kills_at_random_moments_lose_no_row_and_repeat_none() {
     }
     let all = service.get("/api/jobs").await.unwrap().json();
     assert_eq!(all["total"], jobs.len());
+    assert!(service.children().is_empty());
+    let scratch = files_below(&service.data().join("scratch"));
+    assert_eq!(
+        scratch.len(),
+        1,
+        "only the lock of the living worker: {scratch:?}"
+    );
+    let staged = files_below(&service.data().join("files/staging"));
+    assert!(staged.is_empty(), "{staged:?}");
 }
 
 async fn has_ended(service: &Service, id: &str) -> bool {
