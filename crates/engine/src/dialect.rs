@@ -233,7 +233,10 @@ impl Widths {
 mod tests {
     use super::*;
 
-    fn found(sample: &[u8], options: &Options) -> (char, char, &'static str, usize) {
+    /// Delimiter, quote, line terminator, length of the `sep=` line.
+    type Found = (char, char, &'static str, usize);
+
+    fn found(sample: &[u8], options: &Options) -> Found {
         let detected = detect(sample, true, options, &Limits::default());
         (
             char::from(detected.delimiter),
@@ -275,7 +278,7 @@ mod tests {
 
     #[test]
     fn quotes_line_ends_and_sep_lines_are_found() {
-        let cases: &[(&[u8], (char, char, &str, usize))] = &[
+        let cases: &[(&[u8], Found)] = &[
             (b"'id','name'\n'1','a,b'\n", (',', '\'', "\n", 0)),
             (b"'id';'name'\n'1';'a;b'\n", (';', '\'', "\n", 0)),
             (b"'id','name'\n'1',\"a\"\n", (',', '"', "\n", 0)),

@@ -341,6 +341,8 @@ mod tests {
         }
     }
 
+    type Data<'a> = &'a [&'a [&'a str]];
+
     fn table(labels: Option<&[&str]>) -> Table {
         let labels = labels.map(|l| l.iter().map(|l| l.as_bytes().to_vec()).collect());
         Table {
@@ -354,7 +356,7 @@ mod tests {
         }
     }
 
-    fn rows(rows: &[&[&str]]) -> RawBatch {
+    fn rows(rows: Data<'_>) -> RawBatch {
         let mut batch = RawBatch::default();
         for row in rows {
             for cell in *row {
@@ -458,7 +460,7 @@ mod tests {
 
     #[test]
     fn last_columns_without_label_and_value_are_dropped() {
-        let cases: &[(&[&str], &[&[&str]], usize)] = &[
+        let cases: &[(&[&str], Data, usize)] = &[
             (&["a", "b", ""], &[&["1", "2", ""], &["1"]], 2),
             (&["a", "", ""], &[&["1", "", ""]], 1),
             (&["a", "", ""], &[&["1", "x", ""]], 2),
