@@ -43,13 +43,15 @@ pub(crate) fn script(text: &str) -> Setup {
     (command, Box::new(|_| {}))
 }
 
+/// The command line of the real engine.
+pub(crate) fn engine_line() -> String {
+    let program = std::env::current_exe().unwrap();
+    format!("{} --exact engine_process --nocapture", program.display())
+}
+
 /// The real engine after a shell script.
 pub(crate) fn engine_after(text: &str) -> Setup {
-    let program = std::env::current_exe().unwrap();
-    script(&format!(
-        "{text}\nexec {} --exact engine_process --nocapture",
-        program.display()
-    ))
+    script(&format!("{text}\nexec {}", engine_line()))
 }
 
 /// `setup` with another change.
@@ -80,6 +82,15 @@ pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) -> impl Fut
 pub(crate) fn gone(pid: &str) -> bool {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat"));
     stat.map_or(true, |stat| stat.contains(") Z ") || stat.contains(") X "))
+}
+
+/// Whether a process has an unnamed file open, as one has that copies its input.
+pub(crate) fn copies(pid: &str) -> bool {
+    let files = entries(&Path::new("/proc").join(pid.trim()).join("fd"));
+    let links = files.iter().filter_map(|file| file.read_link().ok());
+    links
+        .into_iter()
+        .any(|link| link.to_string_lossy().ends_with(" (deleted)"))
 }
 
 pub(crate) struct Service {

@@ -5,11 +5,12 @@ mod fixture;
 #[cfg(test)]
 mod killed;
 
+use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use filejobs_core::{FailureClass, FailureCode, JobState};
 use filejobs_store::{NewJob, TaskKind};
-use fixture::{Service, engine, engine_after, eventually, gone, script, with};
+use fixture::{Service, copies, engine, engine_after, engine_line, eventually, gone, script, with};
 
 /// What the processes that the tests start run in place of `filejobs engine`. Does nothing as a test.
 #[test]
@@ -86,6 +87,45 @@ async fn a_planned_file_gives_what_the_whole_file_gives() {
     assert_eq!(planned.tally, whole.tally);
     assert_eq!(planned.facts, whole.facts);
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_comes_through_a_pipe_is_read_all_the_same() {
+    let service = Service::start().await;
+    let worker = service.worker(script(&format!("cat | {}", engine_line())));
+    let job = service.submit("id\n1\n2\n").await;
+    let job = service.ended(job).await;
+    assert_eq!((job.status, job.rows_processed), (JobState::Completed, 2));
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn an_engine_dies_with_its_worker() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = r#"{"file_type":"csv","options":{},"schema":null,"step":{"kind":"whole"},"processor":{"type":"import"},"limits":{},"threads":1}"#;
+    std::fs::write(folder.path().join(filejobs_engine::child::REQUEST), request).unwrap();
+    // Its input never ends, so that it would wait for ever.
+    let line = format!(
+        "sleep 1000 | sh -c 'echo $$ > pid.part; mv pid.part pid; exec {}'",
+        engine_line()
+    );
+    let mut parent = std::process::Command::new("/bin/sh")
+        .args(["-c", &line])
+        .current_dir(folder.path())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let pid = folder.path().join("pid");
+    eventually("it has begun", || pid.exists()).await;
+    let pid = std::fs::read_to_string(pid).unwrap();
+    eventually("it copies its input", || copies(&pid)).await;
+
+    parent.kill().unwrap();
+
+    parent.wait().unwrap();
+    eventually("it is gone", || gone(&pid)).await;
+    let group = rustix::process::Pid::from_raw(parent.id().cast_signed()).unwrap();
+    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
 }
 
 #[tokio::test(flavor = "multi_thread")]
