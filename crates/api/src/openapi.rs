@@ -6,6 +6,7 @@ use utoipa::openapi::{self, RefOr, Schema};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::App;
+use crate::problem::Code;
 
 /// What the description says beside the calls.
 #[derive(OpenApi)]
@@ -44,14 +45,14 @@ pub fn document(limits: &Limits) -> openapi::OpenApi {
         .split_for_parts();
     let mut document = calls;
     for item in document.paths.paths.values_mut() {
-        let operations = [
-            &mut item.get,
-            &mut item.post,
-            &mut item.patch,
-            &mut item.delete,
-        ];
-        for operation in operations.into_iter().flatten() {
+        if let Some(operation) = &mut item.get {
             bound_pages(operation, limits);
+        }
+        let changing = [&mut item.post, &mut item.patch, &mut item.delete];
+        for operation in changing.into_iter().flatten() {
+            let refused = crate::problem::responses(&[Code::CrossSite]);
+            let refused = refused.into_iter().filter(|(status, _)| status == "403");
+            operation.responses.responses.extend(refused);
         }
     }
     document

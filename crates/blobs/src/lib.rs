@@ -98,8 +98,9 @@ impl Blobs {
     /// Begins an upload.
     pub async fn stage(&self) -> Result<Staged, Error> {
         let Backend::Local(folder) = self.backend.clone();
-        let (file, path) = blocking("beginning an upload", move || folder.stage()).await?;
-        Ok(Staged::new(file, path))
+        // Made on the thread that makes the file: a caller that is dropped meanwhile leaves no file behind.
+        let stage = move || folder.stage().map(|(file, path)| Staged::new(file, path));
+        blocking("beginning an upload", stage).await
     }
 
     /// Gives a complete upload its key: from here on it exists. A blob that had the key before is replaced.

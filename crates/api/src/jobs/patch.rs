@@ -64,8 +64,8 @@ fn priority(body: &Map<String, Value>) -> Result<u8, Problem> {
         .collect();
     let whole = |value: &Value| {
         // JSON knows one kind of number: 5.0 is 5.
-        let number = value.as_f64().filter(|n| n.fract().abs() < f64::EPSILON)?;
-        (0..=MAX_PRIORITY).find(|p| (f64::from(*p) - number).abs() < f64::EPSILON)
+        let number = value.as_f64()? + 0.0;
+        (0..=MAX_PRIORITY).find(|p| f64::from(*p).to_bits() == number.to_bits())
     };
     let priority = body.get("priority").map(whole);
     match priority {
@@ -129,6 +129,7 @@ mod tests {
             (r#"{"priority": 11}"#, 400, "invalid_body"),
             (r#"{"priority": -1}"#, 400, "invalid_body"),
             (r#"{"priority": 1.5}"#, 400, "invalid_body"),
+            (r#"{"priority": 1e-42}"#, 400, "invalid_body"),
             (r#"{"priority": "1"}"#, 400, "invalid_body"),
             (r#"{"priority": null}"#, 400, "invalid_body"),
             (

@@ -89,6 +89,7 @@ pub(crate) struct Job {
 
 /// The pieces of a job, counted.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = JobTasks)]
 struct Tasks {
     total: u32,
     /// Those whose rows are committed.
@@ -99,6 +100,7 @@ struct Tasks {
 
 /// Paths of what belongs to a job.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = JobLinks)]
 struct Links {
     #[serde(rename = "self")]
     this: String,

@@ -8,14 +8,15 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, REFERRER_POLICY, VARY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderValue, Method, StatusCode};
 use tracing::Instrument;
 
 use super::request_id::{HEADER, RequestId};
 use crate::App;
-use crate::problem::{self, Problem};
+use crate::problem::{self, Code, Problem};
 
 /// Wraps every request.
 pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
@@ -28,7 +29,11 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
         route: None,
     };
     let span = tracing::info_span!("request", request.id = %id.as_str());
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = if is_foreign(&request) {
+        foreign().into_response()
+    } else {
+        next.run(request).instrument(span.clone()).await
+    };
     call.route = response.extensions_mut().remove::<MatchedPath>();
     if call.method == Method::OPTIONS {
         response = options(response);
@@ -47,7 +52,28 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("private, no-cache"));
+    // Many answers have several forms; no cache may mix them up.
+    headers
+        .entry(VARY)
+        .or_insert(HeaderValue::from_static("accept"));
     response
+}
+
+/// Whether a browser says that a page of another site makes the request. Without this, any page that a person opens
+/// could hand files in to a service on that person's own machine.
+fn is_foreign(request: &Request) -> bool {
+    !request.method().is_safe()
+        && request
+            .headers()
+            .get("sec-fetch-site")
+            .is_some_and(|site| site == "cross-site")
+}
+
+fn foreign() -> Problem {
+    Problem::new(
+        Code::CrossSite,
+        "A page of another site sent this request through a browser. Send it from the service's own pages, or by a program of yours.",
+    )
 }
 
 /// Only inside the router is it known which route matched: tells it to the layer around the router.

@@ -52,6 +52,8 @@ codes! {
     InvalidBody = "invalid_body", BAD_REQUEST, "Members of the body cannot be used";
     /// Only a failed or cancelled job can be retried.
     NotRetryable = "not_retryable", BAD_REQUEST, "The job cannot be retried";
+    /// A page of another site made a browser send a request that changes something.
+    CrossSite = "cross_site", FORBIDDEN, "The request comes from a page of another site";
     /// No job has this id.
     JobNotFound = "job_not_found", NOT_FOUND, "The job does not exist";
     /// No dead task has this id.

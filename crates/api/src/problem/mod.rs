@@ -55,6 +55,7 @@ pub struct FieldError {
 /// Where a field stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = FieldPlace)]
 pub enum Place {
     /// A query parameter.
     Query,

@@ -9,6 +9,9 @@ use tokio::time::{Instant, Sleep};
 /// Bytes that earn the whole patience back.
 const EARNS_ALL: u64 = 64 * 1024;
 
+/// The time between the last call and the end.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
 /// The time that one side of a connection may still be waited for.
 ///
 /// Waiting uses it up; each byte earns some of it back. A client that trickles is cut off in the end, one that is
@@ -17,6 +20,8 @@ const EARNS_ALL: u64 = 64 * 1024;
 pub(super) struct Patience {
     full: Duration,
     left: Duration,
+    /// Patience had run out when it was last asked for.
+    last_call: bool,
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
@@ -25,16 +30,26 @@ impl Patience {
         Self {
             full,
             left: full,
+            last_call: false,
             waiting: None,
         }
     }
 
     /// Nothing came: ready when patience has run out.
+    ///
+    /// The clock also runs while we ourselves are too busy to ask. So the client gets a last call: what it has sent
+    /// meanwhile arrives in that time.
     pub(super) fn poll_exhausted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let left = self.left;
         let (_, sleep) = self
             .waiting
             .get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
+        std::task::ready!(sleep.as_mut().poll(cx));
+        if self.last_call {
+            return Poll::Ready(());
+        }
+        self.last_call = true;
+        sleep.as_mut().reset(Instant::now() + LAST_CALL);
         sleep.as_mut().poll(cx)
     }
 
@@ -43,6 +58,7 @@ impl Patience {
         if let Some((since, _)) = self.waiting.take() {
             self.left = self.left.saturating_sub(since.elapsed());
         }
+        self.last_call = false;
         let share = (bytes as u64).min(EARNS_ALL) as f64 / EARNS_ALL as f64;
         self.left = (self.left + self.full.mul_f64(share)).min(self.full);
     }
@@ -67,12 +83,14 @@ mod tests {
         let wait = tokio::time::timeout(20 * second, exhausted(&mut patience));
         assert!(wait.await.is_err());
         patience.earn(1);
-        assert_eq!(exhausted(&mut patience).await.as_secs(), 10);
+        let wait = exhausted(&mut patience).await;
+        assert_eq!(wait.saturating_sub(LAST_CALL).as_secs(), 10);
 
         let mut patience = Patience::new(30 * second);
         let wait = tokio::time::timeout(20 * second, exhausted(&mut patience));
         assert!(wait.await.is_err());
         patience.earn(64 * 1024);
-        assert_eq!(exhausted(&mut patience).await.as_secs(), 30);
+        let wait = exhausted(&mut patience).await;
+        assert_eq!(wait.saturating_sub(LAST_CALL).as_secs(), 30);
     }
 }

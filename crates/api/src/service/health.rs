@@ -34,6 +34,7 @@ pub(super) struct Health {
 /// All back ends taken together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = HealthStatus)]
 enum Overall {
     Healthy,
     Unhealthy,
@@ -42,6 +43,7 @@ enum Overall {
 /// One back end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = BackendStatus)]
 enum Condition {
     /// A server of its own that answers.
     Up,

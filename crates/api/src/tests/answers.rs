@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::{Request, Service};
+use super::{Form, Request, Service};
 
 #[tokio::test]
 async fn a_request_keeps_its_name_or_gets_one() {
@@ -50,6 +50,21 @@ async fn an_unknown_path_and_a_wrong_method_are_problems() {
     assert_eq!(wrong.problem(), (405, "method_not_allowed".to_owned()));
     assert_eq!(wrong.header("allow"), "GET,HEAD");
     insta::assert_json_snapshot!(wrong.json());
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_changes_nothing() {
+    let service = Service::start().await;
+    let upload = || Form::file("a.csv", "id\n1\n").request();
+    let foreign = upload().header("sec-fetch-site", "cross-site");
+    let answer = service.send(foreign).await;
+    assert_eq!(answer.problem(), (403, "cross_site".to_owned()));
+    for own in ["same-origin", "same-site", "none"] {
+        let answer = service.send(upload().header("sec-fetch-site", own)).await;
+        assert_eq!(answer.status, 202, "{own}");
+    }
+    let link = Request::get("/api/jobs").header("sec-fetch-site", "cross-site");
+    assert_eq!(service.send(link).await.status, 200);
 }
 
 #[tokio::test]

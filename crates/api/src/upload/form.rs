@@ -169,7 +169,7 @@ pub(crate) fn too_large(limits: &Limits) -> Problem {
     Problem::new(
         Code::BodyTooLarge,
         format!(
-            "The file is larger than the {} bytes that are taken. Split it, or ask the operator for a higher limit; GET /api/limits shows it as `upload_bytes`.",
+            "The upload is larger than a file of {} bytes, the largest that is taken. Split the file, or ask the operator for a higher limit; GET /api/limits shows it as `upload_bytes`.",
             limits.upload_bytes
         ),
     )

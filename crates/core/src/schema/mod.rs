@@ -20,6 +20,7 @@ pub use rules::{Kind, Rules, TextRules, Typed};
 
 /// A schema that [`TableSchema::from_json`] has checked, or that was inferred.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(description = "A Table Schema: what a table's columns must hold.")]
 #[serde(rename_all = "camelCase")]
 pub struct TableSchema {
     /// The columns, in the schema's order.
@@ -88,7 +89,9 @@ pub struct Field {
 }
 
 /// The type of a column's values.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldType {
     /// Text; the default, as in Table Schema.
