@@ -4,16 +4,16 @@ WITH RECURSIVE namespaces (name) AS (
     SELECT MIN(namespace) FROM tasks WHERE state = 'PENDING' AND held = 0
     UNION ALL
     SELECT (SELECT MIN(t.namespace) FROM tasks t
-            WHERE t.state = 'PENDING' AND t.held = 0 AND t.namespace > n.name)
-    FROM namespaces n WHERE n.name IS NOT NULL
+            WHERE t.state = 'PENDING' AND t.held = 0 AND t.namespace > namespaces.name)
+    FROM namespaces WHERE namespaces.name IS NOT NULL
 ),
 priorities (priority) AS (VALUES (10), (9), (8), (7), (6), (5), (4), (3), (2), (1), (0))
 SELECT t.id AS "id!: Uuid", t.job AS "job!: Uuid", t.namespace AS "namespace!", t.priority AS "priority!",
     t.queued_at AS "queued_at!"
-FROM namespaces n CROSS JOIN priorities p CROSS JOIN tasks t
-WHERE n.name IS NOT NULL AND t.rowid IN (
+FROM namespaces CROSS JOIN priorities CROSS JOIN tasks t
+WHERE namespaces.name IS NOT NULL AND t.rowid IN (
     SELECT w.rowid FROM tasks w
-    WHERE w.namespace = n.name AND w.priority = p.priority AND w.state = 'PENDING' AND w.held = 0
+    WHERE w.namespace = namespaces.name AND w.priority = priorities.priority AND w.state = 'PENDING' AND w.held = 0
         AND (w.not_before IS NULL OR w.not_before <= ?1)
     ORDER BY w.queued_at, w.idx LIMIT ?2
 )

@@ -62,7 +62,10 @@ pub(crate) async fn load(
                 .or_insert(0) += 1;
         }
         let appended = database.write(STEP, Durable::Later, move |unit| {
-            Box::pin(append(unit, batch, chunk))
+            Box::pin(async move {
+                still_running(unit, task, attempt).await?;
+                append(unit, batch, chunk).await
+            })
         });
         loaded = Some(appended.await?);
         if room == 0 {
@@ -76,7 +79,10 @@ pub(crate) async fn load(
         .map_err(|lost| Error::Findings(std::io::Error::other(lost)))?;
     if let Some(batch) = loaded {
         let counted = database.write(STEP, Durable::Later, move |unit| {
-            Box::pin(count(unit, batch, counts))
+            Box::pin(async move {
+                still_running(unit, task, attempt).await?;
+                count(unit, batch, counts).await
+            })
         });
         counted.await?;
     }
@@ -141,6 +147,23 @@ async fn begin(unit: &mut Unit, task: TaskId, attempt: u32) -> Result<(Loaded, u
         last: (0, 0),
     };
     Ok((loaded, usize::try_from(room).unwrap_or(usize::MAX)))
+}
+
+/// The sweep takes batches of attempts that are over: nothing may be added to them, or it would stay for ever.
+async fn still_running(unit: &mut Unit, task: TaskId, attempt: u32) -> Result<()> {
+    let id = task.as_uuid();
+    let running = sqlx::query_scalar!(
+        r#"SELECT COUNT(*) AS "tasks!: i64" FROM tasks WHERE id = ? AND attempt = ? AND state = 'RUNNING'"#,
+        id,
+        attempt
+    )
+    .fetch_one(&mut unit.connection)
+    .await?;
+    if running == 1 {
+        Ok(())
+    } else {
+        Err(Error::Stale.into())
+    }
 }
 
 /// Adds findings to a batch. The number of rows differs, which a checked statement cannot express.

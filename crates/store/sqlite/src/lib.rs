@@ -16,6 +16,8 @@ mod problem;
 mod steering;
 mod sweep;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use std::path::Path;
