@@ -129,7 +129,7 @@ struct ErrorParams {
         Problems,
     )
 )]
-pub(super) async fn errors(
+pub(crate) async fn errors(
     State(app): State<App>,
     OriginalUri(uri): OriginalUri,
     JobPath(id): JobPath,

@@ -2,14 +2,14 @@
 
 mod cancel;
 mod delete;
-mod errors;
+pub(crate) mod errors;
 mod events;
 mod get;
 mod list;
 mod patch;
 mod rejected;
 mod report;
-mod results;
+pub(crate) mod results;
 mod resume;
 mod retry;
 mod schema;

@@ -85,7 +85,7 @@ struct ResultParams {
         Problems,
     )
 )]
-pub(super) async fn results(
+pub(crate) async fn results(
     State(app): State<App>,
     JobPath(id): JobPath,
     headers: HeaderMap,
