@@ -11,6 +11,9 @@ use serde_json::Value;
 /// Longest time for one answer; nothing in the contract takes as long.
 const ANSWER: Duration = Duration::from_mins(1);
 
+/// Longest time for which a connection is kept for the next request: shorter than the service keeps it.
+const IDLE: Duration = Duration::from_secs(5);
+
 /// An answer, read in full.
 #[derive(Debug, Clone)]
 pub struct Answer {
@@ -91,6 +94,8 @@ pub fn client() -> anyhow::Result<Client> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(Client::builder()
         .timeout(ANSWER)
+        // A test that blocks its thread cannot see that the service has closed an idle connection meanwhile.
+        .pool_idle_timeout(IDLE)
         .redirect(reqwest::redirect::Policy::none())
         .build()?)
 }

@@ -6,6 +6,7 @@ mod cancel;
 mod check;
 mod commands;
 mod contract;
+mod corpus;
 mod crash;
 mod disk;
 mod events;
