@@ -198,7 +198,25 @@ impl Database {
         Ok(value)
     }
 
-    /// Runs `work` on one state of the database, beside any writer.
+    /// Runs `work`, which is one statement, beside any writer.
+    pub(crate) async fn look<T, W>(
+        &self,
+        step: &'static str,
+        work: W,
+    ) -> std::result::Result<T, Error>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        let readers = self.readers.clone();
+        alone(step, async move {
+            let mut connection = readers.acquire().await?;
+            work(&mut connection).await
+        })
+        .await
+    }
+
+    /// Runs `work`, whose statements all see one state of the database, beside any writer.
     pub(crate) async fn read<T, W>(
         &self,
         step: &'static str,

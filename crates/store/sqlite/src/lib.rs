@@ -78,7 +78,19 @@ macro_rules! write {
     };
 }
 
-/// A unit that reads.
+/// A unit that reads with one statement.
+macro_rules! look {
+    ($store:expr, $step:literal, |$connection:ident| $call:expr) => {
+        $store
+            .database
+            .look($step, move |$connection| {
+                Box::pin(async move { $call.await })
+            })
+            .await
+    };
+}
+
+/// A unit that reads with several statements.
 macro_rules! read {
     ($store:expr, $step:literal, |$connection:ident| $call:expr) => {
         $store
@@ -130,7 +142,7 @@ impl Store for SqliteStore {
     }
 
     async fn job(&self, id: JobId) -> Result<Option<Job>> {
-        read!(self, "reading a job", |connection| jobs::find(
+        look!(self, "reading a job", |connection| jobs::find(
             connection, id
         ))
     }
@@ -159,19 +171,19 @@ impl Store for SqliteStore {
     }
 
     async fn parts(&self, id: JobId) -> Result<Vec<StoredPart>> {
-        read!(self, "reading parts", |connection| endings::parts(
+        look!(self, "reading parts", |connection| endings::parts(
             connection, id
         ))
     }
 
     async fn rejected(&self, id: JobId) -> Result<Vec<String>> {
-        read!(self, "reading rejected rows", |connection| {
+        look!(self, "reading rejected rows", |connection| {
             endings::rejected(connection, id)
         })
     }
 
     async fn events(&self, id: JobId, after: u64, limit: u32) -> Result<Vec<Event>> {
-        read!(self, "reading events", |connection| outbox::events(
+        look!(self, "reading events", |connection| outbox::events(
             connection, id, after, limit
         ))
     }
@@ -220,7 +232,7 @@ impl Store for SqliteStore {
     }
 
     async fn published(&self) -> Result<u64> {
-        read!(self, "counting published tasks", |connection| {
+        look!(self, "counting published tasks", |connection| {
             tasks::published(connection)
         })
     }
@@ -240,7 +252,7 @@ impl Store for SqliteStore {
 
     async fn expired_leases(&self, limit: u32) -> Result<Vec<Expired>> {
         let now = self.database.now();
-        read!(self, "looking for lost leases", |connection| {
+        look!(self, "looking for lost leases", |connection| {
             tasks::expired(connection, now, limit)
         })
     }
@@ -253,13 +265,13 @@ impl Store for SqliteStore {
 
     async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<JobId>> {
         let before = micros(before);
-        read!(self, "looking for old jobs", |connection| {
+        look!(self, "looking for old jobs", |connection| {
             jobs::ended_before(connection, before, limit)
         })
     }
 
     async fn tombstones(&self, limit: u32) -> Result<Vec<Tombstone>> {
-        read!(self, "looking for deleted jobs", |connection| {
+        look!(self, "looking for deleted jobs", |connection| {
             sweep::tombstones(connection, limit)
         })
     }
@@ -272,7 +284,7 @@ impl Store for SqliteStore {
 
     async fn existing(&self, ids: &[JobId]) -> Result<Vec<JobId>> {
         let ids = ids.to_vec();
-        read!(self, "looking for jobs", |connection| jobs::existing(
+        look!(self, "looking for jobs", |connection| jobs::existing(
             connection, &ids
         ))
     }
@@ -392,7 +404,7 @@ impl Store for SqliteStore {
 
     async fn workers(&self, within: Duration) -> Result<Vec<WorkerInfo>> {
         let now = self.database.now();
-        read!(self, "listing workers", |connection| workers::list(
+        look!(self, "listing workers", |connection| workers::list(
             connection, now, within
         ))
     }
