@@ -227,7 +227,8 @@ impl Browser {
         Ok(lines.collect())
     }
 
-    /// Addresses of everything that was asked for since the last look.
+    /// Addresses of everything that was asked for since the last look, the browser's own pages and inline data
+    /// left out.
     pub async fn requests(&self) -> anyhow::Result<Vec<String>> {
         let entries = self
             .post("/se/log", &json!({ "type": "performance" }))
@@ -238,7 +239,9 @@ impl Browser {
             let event: Value = serde_json::from_str(text)?;
             if event["message"]["method"] == "Network.requestWillBeSent" {
                 let url = event["message"]["params"]["request"]["url"].as_str();
-                urls.extend(url.map(str::to_owned));
+                let own = ["about:", "chrome://", "data:"];
+                let asked = url.filter(|url| !own.iter().any(|scheme| url.starts_with(scheme)));
+                urls.extend(asked.map(str::to_owned));
             }
         }
         Ok(urls)

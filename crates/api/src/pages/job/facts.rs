@@ -35,11 +35,9 @@ pub(super) fn facts(job: &Job) -> Vec<Fact> {
     if job.attempt > 1 {
         facts.push(fact("Attempts", job.attempt.to_string()));
     }
-    if job.generation > 1 {
-        facts.push(fact(
-            "Started over",
-            show::plural(u64::from(job.generation) - 1, "time", "times"),
-        ));
+    if job.generation > 0 {
+        let times = u64::from(job.generation);
+        facts.push(fact("Started over", show::plural(times, "time", "times")));
     }
     facts.extend(
         job.webhook_url

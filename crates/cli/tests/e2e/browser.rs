@@ -1,0 +1,262 @@
+//! The pages, in a real browser, served by the real program.
+
+use std::path::PathBuf;
+
+use filejobs_testkit::browser::{self, Browser, Settings};
+use filejobs_testkit::http::Upload;
+use filejobs_testkit::service::Service;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Row 2 has a bad number, row 3 an empty cell.
+const ORDERS: &str = "id,name,price\n1,anvil,10.5\n2,rope,twelve\n3,,7\n4,tnt,2.25\n";
+
+const SCHEMA: &str = r#"{"fields": [
+    {"name": "id", "type": "integer"},
+    {"name": "name", "type": "string", "constraints": {"required": true}},
+    {"name": "price", "type": "number"}
+]}"#;
+
+/// A service, a browser, and a folder for files to hand in.
+struct Stage {
+    service: Service,
+    browser: Browser,
+    files: TempDir,
+}
+
+impl Stage {
+    /// `None` where no browser is installed, which only a developer's machine may lack.
+    async fn set(settings: Settings) -> anyhow::Result<Option<Self>> {
+        if !browser::is_installed() {
+            let ci = std::env::var("CI").unwrap_or_default();
+            anyhow::ensure!(
+                ci != "true",
+                "chromedriver is missing; `cargo xtask test rust` installs it"
+            );
+            eprintln!("skipped: chromedriver is missing; `cargo xtask test rust` installs it");
+            return Ok(None);
+        }
+        let service = Service::builder(env!("CARGO_BIN_EXE_filejobs"))
+            .start()
+            .await?;
+        Ok(Some(Self {
+            browser: Browser::start(&settings).await?,
+            service,
+            files: tempfile::tempdir()?,
+        }))
+    }
+
+    async fn open(&self, path: &str) -> anyhow::Result<()> {
+        self.browser
+            .open(&format!("{}{path}", self.service.url()))
+            .await
+    }
+
+    fn file(&self, name: &str, content: &str) -> anyhow::Result<PathBuf> {
+        let path = self.files.path().join(name);
+        std::fs::write(&path, content)?;
+        Ok(path)
+    }
+
+    /// Nothing was asked for elsewhere, and nothing was said on the console.
+    async fn assert_quiet(&self) -> anyhow::Result<()> {
+        let foreign: Vec<_> = self
+            .browser
+            .requests()
+            .await?
+            .into_iter()
+            .filter(|url| !url.starts_with(self.service.url()))
+            .collect();
+        assert_eq!(foreign, [""; 0]);
+        assert_eq!(self.browser.console().await?, [""; 0]);
+        Ok(())
+    }
+
+    /// Texts of all elements that a selector finds.
+    async fn texts(&self, selector: &str) -> anyhow::Result<Vec<String>> {
+        let script =
+            "return [...document.querySelectorAll(arguments[0])].map((e) => e.innerText.trim())";
+        let texts = self.browser.run(script, &[json!(selector)]).await?;
+        let texts = texts.as_array().into_iter().flatten();
+        Ok(texts.filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
+    async fn wait_for_text(&self, selector: &str, text: &str) -> anyhow::Result<()> {
+        let script = format!(
+            "return document.querySelector({})?.innerText.includes({}) ?? false",
+            json!(selector),
+            json!(text)
+        );
+        self.browser
+            .wait_for(&format!("`{selector}` to say `{text}`"), &script)
+            .await
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_handed_in_followed_and_its_findings_are_shown() -> anyhow::Result<()> {
+    let Some(stage) = Stage::set(Settings::default()).await? else {
+        return Ok(());
+    };
+    stage.open("/").await?;
+    let file = stage.file("orders.csv", ORDERS)?;
+    stage.browser.click("summary").await?;
+    stage.browser.type_into("#schema", SCHEMA).await?;
+    stage.browser.choose("#file", &file).await?;
+    stage.wait_for_text("#chosen", "orders.csv").await?;
+    stage.browser.click("#upload button[type=submit]").await?;
+
+    stage
+        .wait_for_text("#job .badge", "Completed with errors")
+        .await?;
+    assert!(stage.browser.address().await?.contains("/jobs/"));
+    assert_eq!(stage.browser.text("h1").await?, "orders.csv");
+    let figures = stage.texts("#job dd").await?;
+    assert_eq!(figures[..4], ["4", "2", "2", "2"]);
+    assert_eq!(
+        stage.texts("#findings tbody tr td:first-child").await?,
+        ["2", "3"]
+    );
+    assert_eq!(
+        stage.texts("#findings tbody code").await?,
+        ["type-error", "constraint-error"]
+    );
+    assert_eq!(
+        stage.texts("#findings td.value").await?,
+        ["twelve", "empty"]
+    );
+
+    // Only one of the codes.
+    stage
+        .browser
+        .click("#findings .chips li:nth-child(2) a")
+        .await?;
+    stage
+        .browser
+        .wait_for(
+            "one row",
+            "return document.querySelectorAll('#findings tbody tr').length === 1",
+        )
+        .await?;
+    stage.assert_quiet().await
+}
+
+#[tokio::test]
+async fn what_cannot_be_taken_is_refused_before_it_is_sent() -> anyhow::Result<()> {
+    let Some(stage) = Stage::set(Settings::default()).await? else {
+        return Ok(());
+    };
+    stage.open("/").await?;
+    stage
+        .browser
+        .choose("#file", &stage.file("picture.png", "x")?)
+        .await?;
+    stage.wait_for_text("#page-error", "picture.png").await?;
+    stage.browser.click("#upload button[type=submit]").await?;
+    stage
+        .wait_for_text("#page-error", "cannot be taken")
+        .await?;
+    let sent = stage.browser.requests().await?;
+    assert!(!sent.iter().any(|url| url.contains("/upload")), "{sent:?}");
+
+    // A right name with the wrong content is the service's to refuse, and its sentence is shown.
+    stage
+        .browser
+        .choose(
+            "#file",
+            &stage.file("page.csv", "<!doctype html><html></html>")?,
+        )
+        .await?;
+    stage.browser.click("#upload button[type=submit]").await?;
+    stage
+        .browser
+        .wait_for(
+            "the refusal",
+            "return !document.querySelector('#page-error').hidden",
+        )
+        .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_files_bring_along_is_shown_and_never_run() -> anyhow::Result<()> {
+    let Some(stage) = Stage::set(Settings::default()).await? else {
+        return Ok(());
+    };
+    let hostile = "<img src=x onerror=\"document.title='run'\">";
+    let table = format!("id,{hostile}\n1,a\nx{hostile},b\n3,c\n");
+    let upload = Upload::new(format!("{hostile}.csv"), table.clone()).field(
+        "schema",
+        json!({ "fields": [{ "name": "id", "type": "integer" }, { "name": hostile }] }),
+    );
+    let id = stage.service.submit(&upload).await?;
+    stage.service.finished(&id).await?;
+    for path in [format!("/jobs/{id}"), "/".to_owned()] {
+        stage.open(&path).await?;
+        let shown = stage.browser.text("main").await?;
+        assert!(shown.contains("<img src=x"), "{path}: {shown}");
+        let images = stage
+            .browser
+            .run("return document.images.length", &[])
+            .await?;
+        assert_eq!(images, 0, "{path}");
+    }
+    stage.open(&format!("/jobs/{id}")).await?;
+    assert_eq!(
+        stage.texts("#findings td.value").await?,
+        [format!("x{hostile}")]
+    );
+    stage.assert_quiet().await
+}
+
+#[tokio::test]
+async fn the_list_shows_new_jobs_by_itself_and_a_job_can_be_deleted() -> anyhow::Result<()> {
+    let Some(stage) = Stage::set(Settings::default()).await? else {
+        return Ok(());
+    };
+    stage.open("/").await?;
+    stage
+        .wait_for_text("#jobs", "Nothing has been handed in yet.")
+        .await?;
+    let id = stage
+        .service
+        .submit(&Upload::new("late.csv", ORDERS))
+        .await?;
+    stage.service.finished(&id).await?;
+    stage.wait_for_text("#jobs tbody", "late.csv").await?;
+    stage.browser.click("#jobs tbody a").await?;
+
+    stage.browser.click("button[data-key=Delete]").await?;
+    stage.wait_for_text("#confirm", "cannot be undone").await?;
+    stage.browser.click("#confirm button[value=no]").await?;
+    assert_eq!(stage.service.job(&id).await?["id"], json!(id));
+    stage.browser.click("button[data-key=Delete]").await?;
+    stage.browser.click("#confirm button[value=yes]").await?;
+    stage
+        .wait_for_text("#jobs", "Nothing has been handed in yet.")
+        .await?;
+    stage.assert_quiet().await
+}
+
+#[tokio::test]
+async fn without_script_everything_can_be_read() -> anyhow::Result<()> {
+    let settings = Settings {
+        script: false,
+        dark: true,
+        ..Settings::default()
+    };
+    let Some(stage) = Stage::set(settings).await? else {
+        return Ok(());
+    };
+    let upload = Upload::new("orders.csv", ORDERS).field("schema", SCHEMA);
+    let id = stage.service.submit(&upload).await?;
+    stage.service.finished(&id).await?;
+    stage.open("/").await?;
+    assert!(stage.browser.text("#jobs").await?.contains("orders.csv"));
+    stage.browser.click("#jobs tbody a").await?;
+    let findings = stage.browser.text("#findings").await?;
+    assert!(findings.contains("twelve"), "{findings}");
+    // What only a script can do is not offered.
+    assert!(!stage.browser.text("#job").await?.contains("Delete"));
+    Ok(())
+}
