@@ -4,10 +4,26 @@ use filejobs_core::{Limits, Options};
 
 use crate::batch::{RawBatch, RowKind};
 use crate::csv::records::{Format, Records, Span};
-use crate::dialect;
+use crate::{dialect, workbook};
 
 /// One row: kind, line, byte offset, cells.
 type Row = (RowKind, u64, u64, Vec<Vec<u8>>);
+
+/// Checks `bytes` as the archive of a workbook.
+///
+/// # Panics
+/// When more comes out of it than the limits allow.
+pub fn workbook_archive(bytes: &[u8]) {
+    workbook::fuzzing::archive(bytes);
+}
+
+/// Reads `bytes` as an `.xls` workbook.
+///
+/// # Panics
+/// When its rows are not in order.
+pub fn old_workbook(bytes: &[u8]) {
+    workbook::fuzzing::old_workbook(bytes);
+}
 
 /// Detects the dialect of `text` and reads it: with and without the short path, with reads of several sizes,
 /// and cut in two in its middle. All must tell the same rows, and every byte must belong to one.

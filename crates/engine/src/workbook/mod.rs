@@ -21,6 +21,7 @@ mod biff;
 mod cell_text;
 mod compound;
 mod feed;
+pub(crate) mod fuzzing;
 mod inflate;
 mod number_format;
 mod ods;

@@ -90,7 +90,7 @@ fn check_kind(archive: &Archive, file_type: FileType) -> Result<(), ReadError> {
 }
 
 /// The archive as the library is to see it, once what it loads whole was found to fit.
-fn repack(
+pub(super) fn repack(
     archive: &Arc<Archive>,
     limits: &Limits,
     watch: &Arc<Watch>,

@@ -4,7 +4,10 @@ use filejobs_core::options::Sheet;
 use filejobs_core::{FailureCode, FileType, Limits, Options};
 use rust_xlsxwriter::{ExcelDateTime, Format, Formula, Workbook, Worksheet};
 
+use super::archive::Archive;
+use super::inflate::EntryReader;
 use super::open_source;
+use super::repack::{Repacker, Watch};
 use crate::batch::{RawBatch, RowKind};
 use crate::reader::ReadError;
 use crate::validate::Places;
@@ -249,6 +252,70 @@ fn many_rows_come_in_batches() {
     let read = read(bytes);
     assert_eq!(read.rows.len(), 25_000);
     assert_eq!(read.rows[24_999], "25001: 25000|name 25000");
+}
+
+/// The bytes of a workbook with the same parts, one of them changed by `change`.
+fn rewritten(bytes: &[u8], mut change: impl FnMut(&str, &mut Vec<u8>)) -> Vec<u8> {
+    let archive = Arc::new(Archive::open(Arc::new(bytes.to_vec()), &Limits::default()).unwrap());
+    let mut repacker = Repacker::new(&archive, u64::MAX);
+    for (index, entry) in archive.entries.iter().enumerate() {
+        let mut content = vec![0; entry.size as usize];
+        let read = EntryReader::new(&archive, index)
+            .read(&mut content)
+            .unwrap();
+        assert_eq!(read, content.len());
+        change(&entry.name, &mut content);
+        repacker.make(&entry.name, content);
+    }
+    let mut bytes = Vec::new();
+    let mut repacked = repacker.finish(&Arc::new(Watch::default()));
+    std::io::copy(&mut repacked, &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn a_workbook_with_damaged_parts_is_refused_or_read_and_breaks_nothing() {
+    let sound = workbook(|sheet| {
+        sheet.write_row(0, 0, ["id", "name"]).unwrap();
+        for row in 1..20 {
+            sheet.write(row, 0, row).unwrap();
+            sheet.write(row, 1, format!("name {row}")).unwrap();
+        }
+    });
+    assert_eq!(read(rewritten(&sound, |_, _| {})), read(sound.clone()));
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut dice = |bound: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random as usize % bound
+    };
+    for _ in 0..1_500 {
+        let part = dice(12);
+        let mut at = 0;
+        let bytes = rewritten(&sound, |_, content| {
+            if at == part {
+                for _ in 0..1 + dice(4) {
+                    let place = dice(content.len());
+                    // Digits, markup and rubbish, in place, added or taken away.
+                    let byte = [b'9', b'<', b'>', b'"', b'/', b'&', 0xff, b'A'][dice(8)];
+                    match dice(3) {
+                        0 => content[place] = byte,
+                        1 => content.insert(place, byte),
+                        _ => {
+                            content.remove(place);
+                        }
+                    }
+                }
+            }
+            at += 1;
+        });
+        let read = read_with(bytes, &Options::default(), &Limits::default());
+        assert!(!matches!(
+            read,
+            Err(ReadError::Read(_) | ReadError::Scratch(_))
+        ));
+    }
 }
 
 mod xls {
