@@ -268,8 +268,8 @@ fn rewritten(bytes: &[u8], mut change: impl FnMut(&str, &mut Vec<u8>)) -> Vec<u8
         repacker.make(&entry.name, content);
     }
     let mut bytes = Vec::new();
-    let mut repacked = repacker.finish(&Arc::new(Watch::default()));
-    std::io::copy(&mut repacked, &mut bytes).unwrap();
+    let mut whole = repacker.finish(&Arc::new(Watch::default()));
+    std::io::copy(&mut whole, &mut bytes).unwrap();
     bytes
 }
 
@@ -295,7 +295,7 @@ fn a_workbook_with_damaged_parts_is_refused_or_read_and_breaks_nothing() {
         let mut at = 0;
         let bytes = rewritten(&sound, |_, content| {
             if at == part {
-                for _ in 0..1 + dice(4) {
+                for _ in 0..=dice(4) {
                     let place = dice(content.len());
                     // Digits, markup and rubbish, in place, added or taken away.
                     let byte = [b'9', b'<', b'>', b'"', b'/', b'&', 0xff, b'A'][dice(8)];
@@ -416,5 +416,129 @@ mod xls {
                 Err(ReadError::Read(_) | ReadError::Scratch(_))
             ));
         }
+    }
+}
+
+mod ods {
+    use super::*;
+
+    /// An OpenDocument spreadsheet with this content between the tags of its body.
+    fn spreadsheet(styles: &str, tables: &str) -> Vec<u8> {
+        let any = workbook(|_| ());
+        let archive = Arc::new(Archive::open(Arc::new(any), &Limits::default()).unwrap());
+        let mut repacker = Repacker::new(&archive, u64::MAX);
+        let mime = "application/vnd.oasis.opendocument.spreadsheet";
+        repacker.make("mimetype", mime.as_bytes().to_vec());
+        let content = format!(
+            "<?xml version=\"1.0\"?><office:document-content xmlns:office=\"o\" xmlns:table=\"t\" xmlns:text=\"x\">\
+             <office:automatic-styles>{styles}</office:automatic-styles>\
+             <office:body><office:spreadsheet>{tables}</office:spreadsheet></office:body></office:document-content>"
+        );
+        repacker.make("content.xml", content.into_bytes());
+        let mut bytes = Vec::new();
+        let mut whole = repacker.finish(&Arc::new(Watch::default()));
+        std::io::copy(&mut whole, &mut bytes).unwrap();
+        bytes
+    }
+
+    fn read(bytes: Vec<u8>, options: &Options) -> Result<Read, ReadError> {
+        read_as(FileType::Ods, bytes, options, &Limits::default())
+    }
+
+    const LABELS: &str = "<table:table-row><table:table-cell office:value-type=\"string\"><text:p>a</text:p>\
+        </table:table-cell><table:table-cell><text:p>b</text:p></table:table-cell></table:table-row>";
+
+    #[test]
+    fn every_kind_of_cell_is_read() {
+        let row = "<table:table-row>\
+            <table:table-cell office:value-type=\"float\" office:value=\"1.50\"><text:p>1,5</text:p></table:table-cell>\
+            <table:table-cell office:value-type=\"date\" office:date-value=\"2024-02-29T00:00:00\"/></table:table-row>\
+            <table:table-row>\
+            <table:table-cell office:value-type=\"boolean\" office:boolean-value=\"true\"/>\
+            <table:table-cell office:value-type=\"time\" office:time-value=\"PT06H30M00S\"/></table:table-row>\
+            <table:table-row><table:table-cell office:value-type=\"string\">\
+            <office:annotation><text:p>a note</text:p></office:annotation>\
+            <text:p>x &amp;<text:s text:c=\"2\"/><text:span>y</text:span></text:p><text:p>z</text:p></table:table-cell>\
+            <table:table-cell office:value-type=\"string\" calcext:value-type=\"error\"><text:p>#DIV/0!</text:p>\
+            </table:table-cell></table:table-row>";
+        let table = format!("<table:table table:name=\"T\">{LABELS}{row}</table:table>");
+        let found = read(spreadsheet("", &table), &Options::default()).unwrap();
+        assert_eq!(found.labels.unwrap(), ["a", "b"]);
+        assert_eq!(
+            found.rows,
+            strings(&[
+                "2: 1.5|2024-02-29",
+                "3: true|06:30:00",
+                "4: x &  y\nz|#DIV/0!"
+            ])
+        );
+        assert_eq!(found.error_cells, 1);
+    }
+
+    #[test]
+    fn repeated_cells_and_rows_count_as_often_as_they_say() {
+        let rows = "<table:table-row table:number-rows-repeated=\"2\"><table:table-cell \
+            table:number-columns-repeated=\"2\" office:value-type=\"float\" office:value=\"7\"/></table:table-row>\
+            <table:table-row table:number-rows-repeated=\"3\"><table:table-cell/></table:table-row>\
+            <table:table-row><table:table-cell office:value-type=\"float\" office:value=\"8\"/></table:table-row>\
+            <table:table-row table:number-rows-repeated=\"1048000\"><table:table-cell \
+            table:number-columns-repeated=\"16384\"/></table:table-row>";
+        let table = format!("<table:table table:name=\"T\">{LABELS}{rows}</table:table>");
+        let found = read(spreadsheet("", &table), &Options::default()).unwrap();
+        assert_eq!(
+            found.rows,
+            strings(&[
+                "2: 7|7",
+                "3: 7|7",
+                "4: Blank ",
+                "5: Blank ",
+                "6: Blank ",
+                "7: 8|"
+            ])
+        );
+    }
+
+    #[test]
+    fn a_sheet_that_repeats_more_than_a_table_may_hold_is_refused() {
+        let rows = "<table:table-row table:number-rows-repeated=\"1048000\"><table:table-cell \
+            table:number-columns-repeated=\"16384\" office:value-type=\"float\" office:value=\"7\"/></table:table-row>";
+        let table = format!("<table:table table:name=\"T\">{LABELS}{rows}</table:table>");
+        let limits = Limits {
+            workbook_cells: 100_000,
+            ..Limits::default()
+        };
+        let bytes = spreadsheet("", &table);
+        let found = read_as(FileType::Ods, bytes, &Options::default(), &limits);
+        assert!(
+            matches!(&found, Err(ReadError::Failure(f)) if f.code == FailureCode::LimitExceeded),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn hidden_sheets_are_read_only_when_asked_for() {
+        let style = "<style:style style:name=\"h\" style:family=\"table\">\
+            <style:table-properties table:display=\"false\"/></style:style>";
+        let table = |name: &str, style: &str, label: &str| {
+            format!(
+                "<table:table table:name=\"{name}\" table:style-name=\"{style}\"><table:table-row>\
+                 <table:table-cell><text:p>{label}</text:p></table:table-cell></table:table-row></table:table>"
+            )
+        };
+        let tables = table("One", "h", "hidden") + &table("Two", "v", "seen");
+        let bytes = spreadsheet(style, &tables);
+        let seen = read(bytes.clone(), &Options::default()).unwrap();
+        assert_eq!(
+            (seen.sheet.as_str(), seen.labels),
+            ("Two", Some(strings(&["seen"])))
+        );
+        let options = Options {
+            sheet: Some(Sheet::Number(1)),
+            ..Options::default()
+        };
+        assert_eq!(
+            read(bytes, &options).unwrap().labels,
+            Some(strings(&["hidden"]))
+        );
     }
 }
