@@ -116,13 +116,12 @@ fn commands(overview: &str) -> impl Iterator<Item = &str> {
 
 fn print(arguments: &[&str]) -> anyhow::Result<String> {
     let mut command = cargo(["run", "--quiet", "--locked", "-p", "filejobs-cli", "--"]);
-    // Help is wrapped to the terminal, and shows what the environment sets.
-    command
-        .env_clear()
-        .envs(std::env::vars_os().filter(|(name, _)| {
-            let name = name.to_string_lossy();
-            name != "COLUMNS" && !name.starts_with("FILEJOBS_")
-        }));
+    // Help shows what the environment sets: nothing of the developer's own gets into the page.
+    let kept = ["CARGO", "HOME", "PATH", "RUSTUP", "TMPDIR", "XDG_CACHE_HOME"];
+    command.env_clear().envs(std::env::vars_os().filter(|(name, _)| {
+        let name = name.to_string_lossy();
+        kept.iter().any(|prefix| name.starts_with(prefix))
+    }));
     let mut text = output(command.args(arguments))?;
     if !text.ends_with('\n') {
         text.push('\n');
