@@ -18,6 +18,7 @@ pub mod row_runs;
 pub mod schema;
 pub mod sources;
 pub mod task;
+pub mod verdict;
 pub mod webhook;
 
 pub use failure::{Failure, FailureClass, FailureCode};

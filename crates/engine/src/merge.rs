@@ -1,7 +1,9 @@
 //! Puts the results of a plan and its pieces together into those of the whole file.
 
 use filejobs_core::report::{Facts, Tally};
-use filejobs_core::{Failure, FailureCode, Options};
+use filejobs_core::verdict::at_the_end;
+pub use filejobs_core::verdict::{too_large_a_share, too_many};
+use filejobs_core::{Failure, Options};
 
 use crate::task::{Plan, RunResult};
 
@@ -28,56 +30,10 @@ pub fn merge(plan: &Plan, header: &Tally, pieces: &[RunResult], options: &Option
         tally.merge(&piece.tally);
     }
     let failed = pieces.iter().find_map(|piece| piece.failure.clone());
-    let failure = failed
-        .or_else(|| too_many(&tally, options))
-        .or_else(|| too_large_a_share(&tally, options))
-        .or_else(|| tally.check().err())
-        .or_else(|| missing_rows(plan, &tally));
+    let failure = failed.or_else(|| at_the_end(&tally, options, Some(plan.rows_total)));
     Merged {
         facts: plan.facts.clone(),
         tally,
         failure,
     }
-}
-
-fn missing_rows(plan: &Plan, tally: &Tally) -> Option<Failure> {
-    (tally.rows_processed != plan.rows_total).then(|| {
-        Failure::new(
-            FailureCode::InvariantBroken,
-            format!(
-                "The file has {} rows but its pieces have {}; please report this as a defect.",
-                plan.rows_total, tally.rows_processed
-            ),
-        )
-    })
-}
-
-/// The failure of a run with more failed rows than [`Options::max_errors`] allows.
-#[must_use]
-pub fn too_many(tally: &Tally, options: &Options) -> Option<Failure> {
-    let max = options.max_errors?;
-    (tally.rows_failed > max).then(|| {
-        Failure::new(
-            FailureCode::TooManyErrors,
-            format!(
-                "More than {max} rows failed, which is all that `max_errors` allows; mend the rows that the findings name."
-            ),
-        )
-    })
-}
-
-/// The failure of a finished run of which a larger share failed than [`Options::max_error_ratio`] allows.
-#[must_use]
-pub fn too_large_a_share(tally: &Tally, options: &Options) -> Option<Failure> {
-    let max = options.max_error_ratio?;
-    let ratio = tally.rows_failed as f64 / tally.rows_processed.max(1) as f64;
-    (ratio > max).then(|| {
-        Failure::new(
-            FailureCode::TooManyErrors,
-            format!(
-                "{} of {} rows failed, a larger share than the {max} that `max_error_ratio` allows; mend the rows that the findings name.",
-                tally.rows_failed, tally.rows_processed
-            ),
-        )
-    })
 }

@@ -2,6 +2,7 @@
 
 use filejobs_core::failure::Failure;
 use filejobs_core::report::{Facts, Tally};
+use filejobs_core::verdict::{at_the_end, too_many};
 use filejobs_core::{JobEvent, JobId, JobState, TaskEvent, TaskId, TaskState};
 use filejobs_store::{
     ChangeKind, Error, Job, NewTask, PlanCommit, StoredPart, TaskCommit, TaskKind, verdict,
@@ -278,22 +279,17 @@ async fn committed_tally(connection: &mut SqliteConnection, job: JobId) -> Resul
 async fn close_if_over(unit: &mut Unit, job: Job, pieces: &[NewTask]) -> Result<Job> {
     let last = pieces.is_empty() && job.tasks.done == job.tasks.total;
     let tally = committed_tally(&mut unit.connection, job.id).await?;
-    if let Some(failure) = verdict::too_many_errors(&job.options, &tally, last) {
-        return close(unit, job.id, job.status, JobEvent::Fail, Some(&failure)).await;
-    }
-    if last {
-        if let Err(broken) = tally.check() {
-            return close(unit, job.id, job.status, JobEvent::Fail, Some(&broken)).await;
-        }
-        if job.rows_total.is_some_and(|n| n != tally.rows_processed) {
-            tracing::warn!(
-                job.id = %job.id,
-                planned = job.rows_total,
-                read = tally.rows_processed,
-                "the plan counted other rows than its pieces"
-            );
-        }
-        return close(unit, job.id, job.status, JobEvent::Complete, None).await;
+    let failure = if last {
+        at_the_end(&tally, &job.options, job.rows_total)
+    } else {
+        too_many(&tally, &job.options)
+    };
+    if failure.is_some() || last {
+        let event = match failure {
+            Some(_) => JobEvent::Fail,
+            None => JobEvent::Complete,
+        };
+        return close(unit, job.id, job.status, event, failure.as_ref()).await;
     }
     if !pieces.is_empty() {
         tasks::insert(unit, job.id, pieces).await?;

@@ -138,7 +138,7 @@ pub async fn a_plan_without_pieces_closes_the_job(bench: &Bench) {
     assert_eq!(job.rows_total, Some(0));
 }
 
-/// A defect of ours shows as a failure, not as a wrong result.
+/// A defect of ours shows as a failure, not as a wrong result: rows that the plan found and no piece has read, too.
 pub async fn counters_that_do_not_add_up_are_never_committed(bench: &Bench) {
     let mut commit = effects(10, 0);
     commit.tally.rows_valid = 9;
@@ -146,6 +146,13 @@ pub async fn counters_that_do_not_add_up_are_never_committed(bench: &Bench) {
     assert_status(&job, JobState::Failed);
     assert_eq!(job.failure_code, Some(FailureCode::InvariantBroken));
     assert_eq!(job.rows_processed, 0);
+
+    bench.planned(2, |_| {}).await;
+    let pieces = bench.claim_all().await;
+    bench.commit(&pieces[0], effects(10, 0)).await;
+    let job = bench.commit(&pieces[1], effects(9, 0)).await;
+    assert_status(&job, JobState::Failed);
+    assert_eq!(job.failure_code, Some(FailureCode::InvariantBroken));
 }
 
 fn with_options(bench: &Bench, options: Options) -> NewJob {
