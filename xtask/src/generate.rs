@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::run::{cargo, output, run as run_command, say};
+use crate::run::{output, run as run_command, say};
 use crate::tools;
 
 /// What to do with the files.
@@ -115,13 +115,22 @@ fn commands(overview: &str) -> impl Iterator<Item = &str> {
 }
 
 fn print(arguments: &[&str]) -> anyhow::Result<String> {
-    let mut command = cargo(["run", "--quiet", "--locked", "-p", "filejobs-cli", "--"]);
+    let mut command = Command::new(tools::filejobs()?);
     // Help shows what the environment sets: nothing of the developer's own gets into the page.
-    let kept = ["CARGO", "HOME", "PATH", "RUSTUP", "TMPDIR", "XDG_CACHE_HOME"];
-    command.env_clear().envs(std::env::vars_os().filter(|(name, _)| {
-        let name = name.to_string_lossy();
-        kept.iter().any(|prefix| name.starts_with(prefix))
-    }));
+    let kept = [
+        "CARGO",
+        "HOME",
+        "PATH",
+        "RUSTUP",
+        "TMPDIR",
+        "XDG_CACHE_HOME",
+    ];
+    command
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| {
+            let name = name.to_string_lossy();
+            kept.iter().any(|prefix| name.starts_with(prefix))
+        }));
     let mut text = output(command.args(arguments))?;
     if !text.ends_with('\n') {
         text.push('\n');

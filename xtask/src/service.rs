@@ -1,12 +1,10 @@
 //! A `filejobs dev` of our own, for commands that talk to it.
 
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::run::{cargo, run};
 use crate::tools;
 
 /// How long the service may take to be ready.
@@ -24,15 +22,9 @@ pub(crate) struct Service {
 impl Service {
     /// Builds the binary, starts it on a free port and waits until it is ready.
     pub(crate) fn start() -> anyhow::Result<Self> {
-        run(&mut cargo([
-            "build",
-            "--quiet",
-            "--locked",
-            "-p",
-            "filejobs-cli",
-        ]))?;
+        let binary = tools::filejobs()?;
         let home = tempfile::tempdir()?;
-        let child = Command::new(binary())
+        let child = Command::new(binary)
             .args([
                 "dev",
                 "--listen",
@@ -94,9 +86,4 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The debug binary.
-fn binary() -> PathBuf {
-    tools::target_dir().join("debug/filejobs")
 }

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, bail};
 
-use crate::run::{cargo_of, run, say};
+use crate::run::{cargo, cargo_of, run, say};
 
 /// `cargo-deny`, pinned: a newer release may know more licences or rules, and CI must not change by itself.
 const CARGO_DENY: Pin = Pin {
@@ -203,4 +203,18 @@ pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata(Path::new("/proc/self")).is_ok_and(|own| own.uid() == 0)
+}
+
+/// Builds the debug binary, as the tests build it, and says where it is.
+///
+/// Built alone it would get other features of the same dependencies, and all of them would be compiled twice.
+pub(crate) fn filejobs() -> anyhow::Result<PathBuf> {
+    run(&mut cargo([
+        "test",
+        "--workspace",
+        "--no-run",
+        "--locked",
+        "--quiet",
+    ]))?;
+    Ok(target_dir().join("debug/filejobs"))
 }

@@ -15,7 +15,7 @@ fn field(keys: &str) -> String {
 fn every_problem_has_its_place_and_says_what_is_taken() {
     let long_pattern = format!(r#""constraints": {{"pattern": "{}"}}"#, "a".repeat(2_000));
     let schemas = [
-        "".to_owned(),
+        String::new(),
         "[]".to_owned(),
         "{".to_owned(),
         "{}".to_owned(),

@@ -16,6 +16,7 @@ use filejobs_core::row_runs::RowRunsWriter;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding};
 use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
@@ -129,7 +130,7 @@ impl OpenPart {
 
     fn is_full(&self) -> bool {
         let groups = self.writer.flushed_row_groups();
-        let columns = groups.first().map_or(0, |group| group.num_columns());
+        let columns = groups.first().map_or(0, RowGroupMetaData::num_columns);
         // Never in the middle of a group: the rest of it would make a small one.
         self.writer.in_progress_rows() < GROUP_ROWS / 8 && self.writer.bytes_written() >= PART_BYTES
             || groups.len() * columns >= FOOTER_ENTRIES

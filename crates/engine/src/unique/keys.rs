@@ -18,7 +18,7 @@ use crate::validate::{Column, Dirty, Places, trimmed};
 #[derive(Debug)]
 pub struct Keys {
     columns: Arc<[Column]>,
-    keys: Vec<Key>,
+    all: Vec<Key>,
     places: Places,
     /// Two hash functions with keys of this process: nobody can prepare cells that collide.
     hashers: [RandomState; 2],
@@ -72,7 +72,7 @@ impl Keys {
         }
         (!keys.is_empty()).then(|| Self {
             columns: columns.clone(),
-            keys,
+            all: keys,
             places,
             hashers: [RandomState::new(), RandomState::new()],
         })
@@ -80,13 +80,13 @@ impl Keys {
 
     /// The columns of a key, by its place, and whether it is the primary key.
     pub(crate) fn columns(&self, key: u32) -> Option<(&[u32], bool)> {
-        let key = self.keys.get(key as usize)?;
+        let key = self.all.get(key as usize)?;
         Some((&key.columns, key.primary))
     }
 
     /// The columns of the primary key.
     pub(crate) fn primary(&self) -> Option<&[u32]> {
-        self.keys
+        self.all
             .iter()
             .find(|key| key.primary)
             .map(|key| key.columns.as_slice())
@@ -107,7 +107,7 @@ impl Keys {
             if row.kind != RowKind::Cells {
                 continue;
             }
-            for (index, key) in (0u32..).zip(&self.keys) {
+            for (index, key) in (0u32..).zip(&self.all) {
                 scratch.bytes.clear();
                 scratch.bytes.extend_from_slice(&index.to_le_bytes());
                 let complete = key.columns.iter().all(|column| {

@@ -108,8 +108,10 @@ impl Gather<'_> {
                     let cell = self.survey.first_cell[row] + index;
                     values.extend_from_slice(self.raw.text(cell as usize));
                 }
-                // A batch is checked to be smaller than 2 GiB before it comes here.
-                offsets.push(values.len() as i32);
+                let end = i32::try_from(values.len());
+                offsets.push(
+                    end.expect("a batch is checked to be smaller than 2 GiB before it comes here"),
+                );
             }
         }
         let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));

@@ -67,7 +67,7 @@ impl Render<'_> {
         match column {
             Some(column) => out.extend_from_slice(&column.json_place),
             None if index == WHOLE_ROW => {
-                out.extend_from_slice(b"\"column_name\":null,\"column_number\":null,\"cell\":null")
+                out.extend_from_slice(b"\"column_name\":null,\"column_number\":null,\"cell\":null");
             }
             None => {
                 out.extend_from_slice(b"\"column_name\":null,\"column_number\":");
@@ -83,13 +83,12 @@ impl Render<'_> {
         out.extend_from_slice(b",\"error_type\":\"");
         out.extend_from_slice(what.code().as_str().as_bytes());
         out.extend_from_slice(b"\",\"error_message\":\"");
-        match column.and_then(|column| column.message(what)) {
-            Some(message) => out.extend_from_slice(&message.json),
-            None => {
-                push_json(out, self.sentence(what));
-                if problem.first_row > 0 {
-                    push_number(out, problem.first_row);
-                }
+        if let Some(message) = column.and_then(|column| column.message(what)) {
+            out.extend_from_slice(&message.json);
+        } else {
+            push_json(out, self.sentence(what));
+            if problem.first_row > 0 {
+                push_number(out, problem.first_row);
             }
         }
         out.extend_from_slice(b"\",\"raw_value\":");
@@ -204,14 +203,13 @@ impl Render<'_> {
             push_doubled(out, column.name.as_bytes());
         }
         out.extend_from_slice(b": ");
-        match column.and_then(|column| column.message(what)) {
-            Some(message) => push_doubled(out, message.text.as_bytes()),
-            None => {
-                push_doubled(out, self.sentence(what).as_bytes());
-                if problem.first_row > 0 {
-                    let mut number = itoa::Buffer::new();
-                    out.extend_from_slice(number.format(problem.first_row).as_bytes());
-                }
+        if let Some(message) = column.and_then(|column| column.message(what)) {
+            push_doubled(out, message.text.as_bytes());
+        } else {
+            push_doubled(out, self.sentence(what).as_bytes());
+            if problem.first_row > 0 {
+                let mut number = itoa::Buffer::new();
+                out.extend_from_slice(number.format(problem.first_row).as_bytes());
             }
         }
     }
