@@ -35,6 +35,8 @@ const GROUP_BYTES_PER_COLUMN: usize = 4 * 1024;
 const FOOTER_ENTRIES: usize = 32 * 1024;
 /// Above this many columns a footer without statistics is better than a large one.
 const COLUMNS_WITH_STATISTICS: usize = 256;
+/// Rows that the writer encodes in one go.
+const WRITE_ROWS: usize = 8 * 1024;
 /// Rows by which the encoding of text columns is chosen.
 const SAMPLE_ROWS: usize = 2_000;
 
@@ -168,15 +170,21 @@ fn properties(schema: &SchemaRef, first: &RecordBatch) -> WriterProperties {
         .set_dictionary_enabled(false)
         .set_encoding(Encoding::PLAIN)
         .set_statistics_enabled(statistics)
+        .set_write_batch_size(WRITE_ROWS)
         .set_max_row_group_row_count(Some(GROUP_ROWS))
         .set_max_row_group_bytes(Some(GROUP_BYTES.max(columns * GROUP_BYTES_PER_COLUMN)));
-    if columns <= COLUMNS_WITH_STATISTICS {
-        for (field, column) in schema.fields().iter().zip(first.columns()) {
-            if repeats(column.as_ref()) {
-                let path = ColumnPath::new(vec![field.name().clone()]);
-                properties = properties.set_column_dictionary_enabled(path, true);
+    for (field, column) in schema.fields().iter().zip(first.columns()) {
+        let path = ColumnPath::new(vec![field.name().clone()]);
+        properties = match field.data_type() {
+            DataType::Float64 => properties.set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT),
+            DataType::Boolean => properties,
+            DataType::Utf8 if columns <= COLUMNS_WITH_STATISTICS && repeats(column.as_ref()) => {
+                properties.set_column_dictionary_enabled(path, true)
             }
-        }
+            DataType::Utf8 => properties,
+            // Whole numbers, days, times, instants.
+            _ => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+        };
     }
     properties.build()
 }
@@ -184,9 +192,6 @@ fn properties(schema: &SchemaRef, first: &RecordBatch) -> WriterProperties {
 /// Whether a text column says the same things over and over: then a dictionary makes it small and fast; for
 /// all other columns it would be built in vain.
 fn repeats(column: &dyn Array) -> bool {
-    if *column.data_type() != DataType::Utf8 {
-        return false;
-    }
     let texts = column.as_string::<i32>();
     let sample = texts.len().min(SAMPLE_ROWS);
     let distinct: HashSet<_> = texts.iter().take(sample).collect();
