@@ -37,6 +37,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let bin = tools::python_env("schemathesis", VERSION)?;
     let mut service = Service::start()?;
     let scratch = tempfile::tempdir()?;
+    std::fs::write(
+        scratch.path().join("schemathesis.toml"),
+        known_ids(&service)?,
+    )?;
     let mut command = Command::new(bin.join("schemathesis"));
     command
         .current_dir(scratch.path())
@@ -58,6 +62,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     run_within(&mut command, LIMIT, |_| {})?;
     service.still_runs()
 }
+
+/// Ids of jobs that exist: made-up ones would show no more than how a 404 looks. The job that is deleted is another
+/// than the one that everything else is about.
+fn known_ids(service: &Service) -> anyhow::Result<String> {
+    let (kept, deleted) = (service.job(EXAMPLE)?, service.job(EXAMPLE)?);
+    Ok(format!(
+        "[parameters]\n\"path.id\" = \"{kept}\"\n\n[[operations]]\ninclude-operation-id = \"delete_job\"\n\
+        parameters = {{ \"path.id\" = \"{deleted}\" }}\n"
+    ))
+}
+
+/// A file with good and bad rows.
+const EXAMPLE: &str = "examples/orders.csv";
 
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
 response_headers_conformance,response_schema_conformance";

@@ -1,10 +1,12 @@
 //! A `filejobs dev` of our own, for commands that talk to it.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::run::output;
 use crate::tools;
 
 /// How long the service may take to be ready.
@@ -13,6 +15,8 @@ const START: Duration = Duration::from_mins(1);
 /// A running service; ends with the value, and with us even when we are killed.
 #[derive(Debug)]
 pub(crate) struct Service {
+    /// Also the client.
+    binary: PathBuf,
     child: Child,
     url: String,
     /// Holds its files until it has ended.
@@ -24,7 +28,7 @@ impl Service {
     pub(crate) fn start() -> anyhow::Result<Self> {
         let binary = tools::filejobs()?;
         let home = tempfile::tempdir()?;
-        let child = Command::new(binary)
+        let child = Command::new(&binary)
             .args([
                 "dev",
                 "--listen",
@@ -40,6 +44,7 @@ impl Service {
             .spawn()
             .context("`filejobs dev` could not be started")?;
         let mut service = Self {
+            binary,
             child,
             url: String::new(),
             home,
@@ -51,6 +56,22 @@ impl Service {
     /// `http://127.0.0.1:PORT`.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Hands a file in, waits for the end of its job and gives its id.
+    pub(crate) fn job(&self, file: &str) -> anyhow::Result<String> {
+        let id = output(self.client().args(["submit", file]))?
+            .trim()
+            .to_owned();
+        // A file with bad rows is done, too, and says so by its exit code.
+        self.client().args(["wait", &id]).output()?;
+        Ok(id)
+    }
+
+    fn client(&self) -> Command {
+        let mut client = Command::new(&self.binary);
+        client.env("FILEJOBS_URL", &self.url);
+        client
     }
 
     /// Fails when the service has ended.

@@ -77,6 +77,8 @@ fn bound_pages(operation: &mut openapi::path::Operation, limits: &Limits) {
 
 #[cfg(test)]
 mod tests {
+    use filejobs_core::{FailureCode, FindingCode, JobState};
+
     use super::*;
 
     #[test]
@@ -112,6 +114,19 @@ mod tests {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), count, "operation ids are unique");
+    }
+
+    #[test]
+    fn codes_are_described_as_they_are_sent() {
+        let document = serde_json::to_value(document(&Limits::default())).unwrap();
+        for (name, codes) in [
+            ("FindingCode", serde_json::to_value(FindingCode::ALL)),
+            ("FailureCode", serde_json::to_value(FailureCode::ALL)),
+            ("JobState", serde_json::to_value(JobState::ALL)),
+        ] {
+            let described = &document["components"]["schemas"][name]["enum"];
+            assert_eq!(described, &codes.unwrap(), "{name}");
+        }
     }
 
     #[test]

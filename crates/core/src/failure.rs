@@ -39,10 +39,22 @@ macro_rules! failure_codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal : $class:ident,)*) => {
         /// A stable name for a failure; each has a page `docs/errors/CODE.md`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[derive(utoipa::ToSchema)]
         pub enum FailureCode {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
         }
+
+        // By hand: the derive cannot see a name that comes in through this macro.
+        impl utoipa::PartialSchema for FailureCode {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                utoipa::openapi::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::schema::Type::String)
+                    .description(Some("A stable name for a failure."))
+                    .enum_values(Some([$($text),*]))
+                    .into()
+            }
+        }
+
+        impl utoipa::ToSchema for FailureCode {}
 
         impl FailureCode {
             /// Every code.

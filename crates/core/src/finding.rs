@@ -8,7 +8,6 @@ macro_rules! finding_codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
         /// A stable name for what is wrong; each has a page `docs/errors/CODE.md`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[derive(utoipa::ToSchema)]
         #[repr(u8)]
         pub enum FindingCode {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
@@ -24,6 +23,19 @@ macro_rules! finding_codes {
                 match self { $(Self::$name => $text,)* }
             }
         }
+
+        // By hand: the derive cannot see a name that comes in through this macro.
+        impl utoipa::PartialSchema for FindingCode {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                utoipa::openapi::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::schema::Type::String)
+                    .description(Some("A stable name for what is wrong."))
+                    .enum_values(Some([$($text),*]))
+                    .into()
+            }
+        }
+
+        impl utoipa::ToSchema for FindingCode {}
 
         impl std::str::FromStr for FindingCode {
             type Err = UnknownCode;
