@@ -177,11 +177,10 @@ fn properties(schema: &SchemaRef, first: &RecordBatch) -> WriterProperties {
         let path = ColumnPath::new(vec![field.name().clone()]);
         properties = match field.data_type() {
             DataType::Float64 => properties.set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT),
-            DataType::Boolean => properties,
             DataType::Utf8 if columns <= COLUMNS_WITH_STATISTICS && repeats(column.as_ref()) => {
                 properties.set_column_dictionary_enabled(path, true)
             }
-            DataType::Utf8 => properties,
+            DataType::Boolean | DataType::Utf8 => properties,
             // Whole numbers, days, times, instants.
             _ => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
         };
