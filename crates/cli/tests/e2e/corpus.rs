@@ -85,7 +85,7 @@ fn flags(case: &Case, folder: &Path) -> Vec<String> {
             ("header", Value::Bool(true)) => {}
             ("header", Value::Bool(false)) => flags.push("--no-header".to_owned()),
             (name, Value::String(text)) => {
-                flags.push(format!("--{}={text}", name.replace('_', "-")))
+                flags.push(format!("--{}={text}", name.replace('_', "-")));
             }
             (name, value) => flags.push(format!("--{}={value}", name.replace('_', "-"))),
         }
