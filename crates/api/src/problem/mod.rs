@@ -1,7 +1,7 @@
 //! What a request that cannot be served is answered with: `application/problem+json` after RFC 9457.
 //!
 //! Handlers return `Result<_, Problem>`. A problem becomes a response without a body; the outermost layer
-//! ([`crate::layers::envelope`]) knows the path and the request's id, writes the body and the one log line.
+//! (`layers::envelope`) knows the path and the request's id, writes the body and the one log line.
 
 mod backend;
 mod codes;
