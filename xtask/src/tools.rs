@@ -209,6 +209,10 @@ fn is_root() -> bool {
 ///
 /// Built alone it would get other features of the same dependencies, and all of them would be compiled twice.
 pub(crate) fn filejobs() -> anyhow::Result<PathBuf> {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(binary) = BUILT.get() {
+        return Ok(binary.clone());
+    }
     run(&mut cargo([
         "test",
         "--workspace",
@@ -216,5 +220,6 @@ pub(crate) fn filejobs() -> anyhow::Result<PathBuf> {
         "--locked",
         "--quiet",
     ]))?;
-    Ok(target_dir().join("debug/filejobs"))
+    let binary = target_dir().join("debug/filejobs");
+    Ok(BUILT.get_or_init(|| binary).clone())
 }

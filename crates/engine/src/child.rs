@@ -9,7 +9,7 @@
 //!   ends: its worker is gone.
 //! * Standard error says in one line why a run could not end by itself. It never holds anything from the file:
 //!   panics tell their place in our sources only.
-//! * [`outputs::RESULT`](crate::task::outputs::RESULT) appears last and complete, by renaming. The exit codes are
+//! * [`crate::task::outputs::RESULT`] appears last and complete, by renaming. The exit codes are
 //!   in [`exit`].
 //!
 //! The process limits its own memory, processor time, file size and files before it looks at the first byte, writes

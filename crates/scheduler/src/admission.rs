@@ -39,7 +39,7 @@ pub fn window(slots: u32) -> u32 {
 
 /// The order in which `waiting` goes to the queue.
 ///
-/// First by level: the priority, raised by age up to [`HIGHEST`]. Within a level the namespace that has the fewest
+/// First by level: the priority, raised by age up to `HIGHEST`. Within a level the namespace that has the fewest
 /// tasks on their way or running goes first, what this call has ranked before counted in. Within a namespace, and
 /// between two that are equally busy, the one that has waited longest; at last the one that was made first.
 #[must_use]
