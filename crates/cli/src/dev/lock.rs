@@ -3,10 +3,18 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
 const NAME: &str = "lock";
+
+/// How long the lock of a service that was killed may outlive it: a child that it was just starting holds a copy of
+/// the file until the child's own program runs.
+const RELEASE: Duration = Duration::from_secs(1);
+
+/// Pause between two tries.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// Held while a service uses a data folder; the system lets go of it whatever way the process ends.
 #[derive(Debug)]
@@ -26,20 +34,25 @@ impl Lock {
             .truncate(false)
             .open(&path)
             .with_context(unusable)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { file }),
-            Err(TryLockError::Error(error)) => Err(error).with_context(unusable),
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // Who holds it is only told; that it is held is what counts.
-                let _ = file.read_to_string(&mut holder);
-                let holder = crate::terminal::shown(holder.trim(), 100);
-                bail!(
-                    "{} is in use by another filejobs dev ({holder}); stop that one, or choose another folder with --data-dir",
-                    folder.display()
-                )
+        let deadline = Instant::now() + RELEASE;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { file }),
+                Err(TryLockError::Error(error)) => return Err(error).with_context(unusable),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(RETRY);
+                }
+                Err(TryLockError::WouldBlock) => break,
             }
         }
+        let mut holder = String::new();
+        // Who holds it is only told; that it is held is what counts.
+        let _ = file.read_to_string(&mut holder);
+        let holder = crate::terminal::shown(holder.trim(), 100);
+        bail!(
+            "{} is in use by another filejobs dev ({holder}); stop that one, or choose another folder with --data-dir",
+            folder.display()
+        )
     }
 
     /// Writes down who holds it, for whoever comes second.
@@ -65,5 +78,17 @@ mod tests {
         );
         drop(first);
         assert!(Lock::take(folder.path()).is_ok());
+    }
+
+    #[test]
+    fn a_copy_of_the_lock_that_a_dying_child_holds_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Lock::take(folder.path()).unwrap();
+        let copy = first.file.try_clone().unwrap();
+        drop(first);
+        let path = folder.path().to_owned();
+        let second = std::thread::spawn(move || Lock::take(&path).is_ok());
+        drop(copy);
+        assert!(second.join().unwrap());
     }
 }
