@@ -49,22 +49,25 @@ pub struct InvalidOption {
     pub problem: &'static str,
 }
 
+/// Whether a character can stand between cells: ASCII, no letter, digit or control character, or a tab.
+#[must_use]
+pub fn is_separator(c: char) -> bool {
+    c == '\t' || (c.is_ascii() && !c.is_ascii_alphanumeric() && !c.is_ascii_control())
+}
+
 impl Options {
     /// Checks what the types alone do not: every problem, not only the first.
     #[must_use]
     pub fn problems(&self) -> Vec<InvalidOption> {
         let mut problems = Vec::new();
         let mut refuse = |option, problem| problems.push(InvalidOption { option, problem });
-        let separator = |c: char| {
-            c == '\t' || (c.is_ascii() && !c.is_ascii_alphanumeric() && !c.is_ascii_control())
-        };
-        if self.delimiter.is_some_and(|c| !separator(c)) {
+        if self.delimiter.is_some_and(|c| !is_separator(c)) {
             refuse(
                 "delimiter",
                 "one ASCII character that is no letter, digit or control character is taken, or a tab",
             );
         }
-        if self.quote.is_some_and(|c| !separator(c) || c == '\t') {
+        if self.quote.is_some_and(|c| !is_separator(c) || c == '\t') {
             refuse(
                 "quote",
                 "one ASCII character that is no letter, digit, tab or control character is taken",

@@ -3,6 +3,7 @@
 //! Each candidate reads the sample with the reader that will read the file; the one under which most
 //! records are as wide as the first wins. The same bytes always give the same answer.
 
+use filejobs_core::options::is_separator;
 use filejobs_core::report::Dialect;
 use filejobs_core::{Limits, Options};
 
@@ -48,7 +49,7 @@ impl Detected {
 /// The dialect of the text that begins with `sample`, which is at most [`SAMPLE_BYTES`] long; `whole` when
 /// nothing follows it.
 pub(crate) fn detect(sample: &[u8], whole: bool, options: &Options, limits: &Limits) -> Detected {
-    let preamble = Preamble::of(sample);
+    let preamble = Preamble::of(sample, options);
     let skipped = preamble.map_or(0, |p| p.bytes);
     let sample = Sample::of(&sample[skipped..], whole, limits);
     let ascii = |c: char| u8::try_from(c).ok();
@@ -83,10 +84,13 @@ struct Preamble {
 }
 
 impl Preamble {
-    fn of(sample: &[u8]) -> Option<Self> {
+    /// Takes what the `delimiter` option takes, but no quote: a line end behind `sep=` would be one otherwise.
+    fn of(sample: &[u8], options: &Options) -> Option<Self> {
         let key = sample.get(..4)?;
         let delimiter = *sample.get(4)?;
-        if !key.eq_ignore_ascii_case(b"sep=") || !delimiter.is_ascii() {
+        let character = char::from(delimiter);
+        let quotes = matches!(character, '"' | '\'') || options.quote == Some(character);
+        if !key.eq_ignore_ascii_case(b"sep=") || !is_separator(character) || quotes {
             return None;
         }
         let bytes = match sample.get(5..).unwrap_or_default() {
@@ -289,6 +293,10 @@ mod tests {
             (b"SEP=|\nid\n", ('|', '"', "\n", 6)),
             (b"sep=,", (',', '"', "\n", 5)),
             (b"sep=,x\n1,2\n", (',', '"', "\n", 0)),
+            (b"sep=\r\nid\r\n1\r\n", (',', '"', "\r\n", 0)),
+            (b"sep=\n\nid\n1\n", (',', '"', "\n", 0)),
+            (b"sep=\"\nid\n1\n", (',', '"', "\n", 0)),
+            (b"sep=a\nid\n1\n", (',', '"', "\n", 0)),
         ];
         for (sample, expected) in cases {
             let found = found(sample, &Options::default());
