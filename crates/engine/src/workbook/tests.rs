@@ -273,6 +273,20 @@ fn rewritten(bytes: &[u8], mut change: impl FnMut(&str, &mut Vec<u8>)) -> Vec<u8
     bytes
 }
 
+/// An archive of these parts.
+fn archive_of(parts: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let any = workbook(|_| ());
+    let archive = Arc::new(Archive::open(Arc::new(any), &Limits::default()).unwrap());
+    let mut repacker = Repacker::new(&archive, u64::MAX);
+    for (name, content) in parts {
+        repacker.make(name, content.clone());
+    }
+    let mut bytes = Vec::new();
+    let mut whole = repacker.finish(&Arc::new(Watch::default()));
+    std::io::copy(&mut whole, &mut bytes).unwrap();
+    bytes
+}
+
 #[test]
 fn a_workbook_with_damaged_parts_is_refused_or_read_and_breaks_nothing() {
     let sound = workbook(|sheet| {
@@ -424,21 +438,16 @@ mod ods {
 
     /// An OpenDocument spreadsheet with this content between the tags of its body.
     fn spreadsheet(styles: &str, tables: &str) -> Vec<u8> {
-        let any = workbook(|_| ());
-        let archive = Arc::new(Archive::open(Arc::new(any), &Limits::default()).unwrap());
-        let mut repacker = Repacker::new(&archive, u64::MAX);
         let mime = "application/vnd.oasis.opendocument.spreadsheet";
-        repacker.make("mimetype", mime.as_bytes().to_vec());
         let content = format!(
             "<?xml version=\"1.0\"?><office:document-content xmlns:office=\"o\" xmlns:table=\"t\" xmlns:text=\"x\">\
              <office:automatic-styles>{styles}</office:automatic-styles>\
              <office:body><office:spreadsheet>{tables}</office:spreadsheet></office:body></office:document-content>"
         );
-        repacker.make("content.xml", content.into_bytes());
-        let mut bytes = Vec::new();
-        let mut whole = repacker.finish(&Arc::new(Watch::default()));
-        std::io::copy(&mut whole, &mut bytes).unwrap();
-        bytes
+        archive_of(&[
+            ("mimetype", mime.as_bytes().to_vec()),
+            ("content.xml", content.into_bytes()),
+        ])
     }
 
     fn read(bytes: Vec<u8>, options: &Options) -> Result<Read, ReadError> {
@@ -539,6 +548,112 @@ mod ods {
         assert_eq!(
             read(bytes, &options).unwrap().labels,
             Some(strings(&["hidden"]))
+        );
+    }
+}
+
+mod xlsb {
+    use super::*;
+
+    fn record(kind: u8, content: &[u8]) -> Vec<u8> {
+        // Lengths of seven bits; kinds from 128 on take a second byte.
+        let mut bytes = vec![kind];
+        if kind >= 0x80 {
+            bytes.push(1);
+        }
+        bytes.push(content.len() as u8);
+        bytes.extend(content);
+        bytes
+    }
+
+    fn wide(text: &str) -> Vec<u8> {
+        let units: Vec<u16> = text.encode_utf16().collect();
+        let mut bytes = (units.len() as u32).to_le_bytes().to_vec();
+        bytes.extend(units.iter().flat_map(|u| u.to_le_bytes()));
+        bytes
+    }
+
+    fn cell(kind: u8, column: u32, value: &[u8]) -> Vec<u8> {
+        let mut content = column.to_le_bytes().to_vec();
+        content.extend([0; 4]);
+        content.extend(value);
+        record(kind, &content)
+    }
+
+    fn row(number: u32) -> Vec<u8> {
+        record(0, &[&number.to_le_bytes()[..], &[0; 13]].concat())
+    }
+
+    fn parts(strings: Vec<u8>) -> Vec<(&'static str, Vec<u8>)> {
+        let relations = "<Relationships><Relationship Id=\"rId1\" Target=\"worksheets/sheet1.bin\"/></Relationships>";
+        let sheet = [&[0; 8][..], &wide("rId1"), &wide("Data")].concat();
+        let book = [record(0x9c, &sheet), record(0x90, &[]), record(0x9d, &[])].concat();
+        let cells = [
+            record(0x94, &[0; 16]),
+            record(0x91, &[]),
+            row(0),
+            cell(6, 0, &wide("id")),
+            cell(7, 1, &0_u32.to_le_bytes()),
+            row(2),
+            cell(5, 0, &1.5_f64.to_le_bytes()),
+            cell(4, 1, &[1]),
+            row(3),
+            cell(3, 0, &[0x07]),
+            cell(2, 1, &(17_u32 << 2 | 2).to_le_bytes()),
+            record(0x92, &[]),
+        ];
+        vec![
+            ("xl/workbook.bin", book),
+            ("xl/_rels/workbook.bin.rels", relations.as_bytes().to_vec()),
+            ("xl/worksheets/sheet1.bin", cells.concat()),
+            ("xl/sharedStrings.bin", strings),
+        ]
+    }
+
+    fn strings_part(announced: u32, texts: &[&str]) -> Vec<u8> {
+        let counts = [announced.to_le_bytes(), announced.to_le_bytes()].concat();
+        let mut part = record(0x9f, &counts);
+        for text in texts {
+            part.extend(record(0x13, &[&[0][..], &wide(text)].concat()));
+        }
+        part
+    }
+
+    fn read(parts: &[(&str, Vec<u8>)]) -> Result<Read, ReadError> {
+        read_as(
+            FileType::Xlsb,
+            archive_of(parts),
+            &Options::default(),
+            &Limits::default(),
+        )
+    }
+
+    #[test]
+    fn every_kind_of_cell_is_read() {
+        let found = read(&parts(strings_part(1, &["n\u{e4}me"]))).unwrap();
+        assert_eq!(found.sheet, "Data");
+        assert_eq!(found.labels.unwrap(), ["id", "n\u{e4}me"]);
+        assert_eq!(
+            found.rows,
+            super::strings(&["2: Blank ", "3: 1.5|true", "4: #DIV/0!|17"])
+        );
+        assert_eq!(found.error_cells, 1);
+    }
+
+    #[test]
+    fn what_the_library_panics_at_is_a_damaged_workbook() {
+        let refused = |parts: &[(&str, Vec<u8>)]| match read(parts) {
+            Err(ReadError::Failure(failure)) => failure.code,
+            other => panic!("{other:?}"),
+        };
+        // A cell refers to a string that is not there; a list announces more than it has.
+        assert_eq!(
+            refused(&parts(strings_part(0, &[]))),
+            FailureCode::UnreadableWorkbook
+        );
+        assert_eq!(
+            refused(&parts(strings_part(u32::MAX, &["a"]))),
+            FailureCode::UnreadableWorkbook
         );
     }
 }
