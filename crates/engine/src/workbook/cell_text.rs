@@ -95,10 +95,11 @@ fn number(n: f64, out: &mut Vec<u8>) {
         return integer(n as i64, out);
     }
     // Writing into a vector cannot fail.
-    let _ = match n {
+    let _ = match size {
         _ if n.is_nan() => out.write_all(b"NaN"),
         _ if n.is_infinite() => out.write_all(if n > 0.0 { b"INF" } else { b"-INF" }),
-        _ if (1e-5..1e21).contains(&size) => write!(out, "{n}"),
+        1e-5..1e15 => out.write_all(zmij::Buffer::new().format_finite(n).as_bytes()),
+        1e15..1e21 => write!(out, "{n}"),
         _ => write!(out, "{n:e}"),
     };
 }
@@ -123,16 +124,19 @@ fn serial(moment: &ExcelDateTime, dates_1904: bool, out: &mut Vec<u8>) {
         return clock(ms.abs(), out);
     }
     let (day, ms) = (ms / DAY_MS, ms % DAY_MS);
-    // Writing into a vector cannot fail.
-    let _ = if day == LEAP_DAY_1900 && !dates_1904 {
-        out.write_all(b"1900-02-29")
+    if day == LEAP_DAY_1900 && !dates_1904 {
+        out.extend_from_slice(b"1900-02-29");
     } else {
         let epoch = if dates_1904 { EPOCH_1904 } else { EPOCH_1900 };
         // Before its false leap day the 1900 system is a day behind.
         let early = i64::from(!dates_1904 && day < LEAP_DAY_1900);
         let (year, month, day) = civil(day + epoch + early);
-        write!(out, "{year:04}-{month:02}-{day:02}")
-    };
+        digits(year, 4, out);
+        out.push(b'-');
+        digits(month, 2, out);
+        out.push(b'-');
+        digits(day, 2, out);
+    }
     if ms > 0 {
         out.push(b'T');
         clock(ms, out);
@@ -142,11 +146,26 @@ fn serial(moment: &ExcelDateTime, dates_1904: bool, out: &mut Vec<u8>) {
 /// `HH:MM:SS`, with milliseconds where there are any; hours go past 24.
 fn clock(ms: i64, out: &mut Vec<u8>) {
     let (seconds, ms) = (ms / 1000, ms % 1000);
-    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-    // Writing into a vector cannot fail.
-    let _ = write!(out, "{hours:02}:{minutes:02}:{:02}", seconds % 60);
+    let hours = seconds / 3600;
+    if hours < 100 {
+        digits(hours, 2, out);
+    } else {
+        integer(hours, out);
+    }
+    out.push(b':');
+    digits(seconds / 60 % 60, 2, out);
+    out.push(b':');
+    digits(seconds % 60, 2, out);
     if ms > 0 {
-        let _ = write!(out, ".{ms:03}");
+        out.push(b'.');
+        digits(ms, 3, out);
+    }
+}
+
+/// The last `count` digits of a number, with leading zeros.
+fn digits(n: i64, count: u32, out: &mut Vec<u8>) {
+    for place in (0..count).rev() {
+        out.push(b'0' + (n / 10_i64.pow(place) % 10) as u8);
     }
 }
 
@@ -223,6 +242,10 @@ mod tests {
             (1e20, "100000000000000000000"),
             (1e300, "1e300"),
             (0.1, "0.1"),
+            (-1234.5, "-1234.5"),
+            (0.000_012_5, "0.0000125"),
+            (123_456_789_012_345.67, "123456789012345.67"),
+            (1_234_567_890_123_456.5, "1234567890123456.5"),
             (1.5e-7, "1.5e-7"),
             (0.1 + 0.2, "0.30000000000000004"),
             (f64::NAN, "NaN"),
@@ -253,6 +276,7 @@ mod tests {
             (0.5, DateTime, false, "12:00:00"),
             (0.0, DateTime, false, "00:00:00"),
             (1.5, TimeDelta, false, "36:00:00"),
+            (100.0, TimeDelta, false, "2400:00:00"),
             (-0.25, TimeDelta, false, "-06:00:00"),
             (1.0, DateTime, true, "1904-01-02"),
             (42_735.0, DateTime, true, "2021-01-01"),

@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use flate2::{Crc, Decompress, FlushDecompress, Status};
+use crc32fast::Hasher;
+use flate2::{Decompress, FlushDecompress, Status};
 
 use super::archive::{Archive, Entry, Method, limit, unreadable};
 use crate::reader::ReadError;
@@ -23,7 +24,7 @@ pub(super) struct EntryReader {
     taken: u64,
     /// Bytes handed out.
     given: u64,
-    checksum: Crc,
+    checksum: Hasher,
     ended: bool,
 }
 
@@ -41,7 +42,7 @@ impl EntryReader {
             input_at: 0,
             taken: 0,
             given: 0,
-            checksum: Crc::new(),
+            checksum: Hasher::new(),
             ended: false,
         }
     }
@@ -99,7 +100,7 @@ impl EntryReader {
                 "An entry of the workbook's archive holds more than it declares, as zip bombs do",
             ));
         }
-        if self.checksum.sum() != self.entry().crc {
+        if self.checksum.clone().finalize() != self.entry().crc {
             return Err(unreadable(
                 "The workbook is damaged: an entry of its archive does not have the checksum it should",
             ));
