@@ -165,7 +165,7 @@ fn clock(ms: i64, out: &mut Vec<u8>) {
 /// The last `count` digits of a number, with leading zeros.
 fn digits(n: i64, count: u32, out: &mut Vec<u8>) {
     for place in (0..count).rev() {
-        out.push(b'0' + (n / 10_i64.pow(place) % 10) as u8);
+        out.push(b"0123456789"[(n / 10_i64.pow(place)).rem_euclid(10) as usize]);
     }
 }
 
