@@ -24,7 +24,7 @@ pub mod webhook;
 pub use failure::{Failure, FailureClass, FailureCode};
 pub use file::{Content, FileName, FileType};
 pub use finding::{Finding, FindingCode};
-pub use ids::{JobId, Namespace, TaskId, WorkerId};
+pub use ids::{JobId, Namespace, SchedulerId, TaskId, WorkerId};
 pub use job::{JobEvent, JobState, Outcome};
 pub use limits::Limits;
 pub use options::Options;

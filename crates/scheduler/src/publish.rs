@@ -26,7 +26,7 @@ const ALIVE: Duration = Duration::from_secs(20);
 pub(crate) async fn run(backends: Backends, config: Config, stop: CancellationToken) {
     let wakes = Wakes::new(&*backends.store, |kind| match kind {
         // A claim changes the state, too, and makes room in the window.
-        ChangeKind::Work | ChangeKind::State => true,
+        ChangeKind::Work | ChangeKind::State | ChangeKind::Missed => true,
         ChangeKind::Progress | ChangeKind::Deleted => false,
     });
     let mut pace = Pace::new(wakes, TICK, GAP);

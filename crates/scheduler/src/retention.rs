@@ -31,7 +31,7 @@ const ROWS: u32 = 2_000;
 
 pub(crate) async fn run(backends: Backends, config: Config, stop: CancellationToken) {
     let wakes = Wakes::new(&*backends.store, |kind| match kind {
-        ChangeKind::Deleted => true,
+        ChangeKind::Deleted | ChangeKind::Missed => true,
         ChangeKind::Work | ChangeKind::State | ChangeKind::Progress => false,
     });
     let mut pace = Pace::new(wakes, TICK, GAP);

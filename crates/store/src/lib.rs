@@ -22,7 +22,7 @@ pub use model::*;
 use std::time::Duration;
 
 use filejobs_core::failure::Failure;
-use filejobs_core::{JobId, Namespace, TaskId, WorkerId};
+use filejobs_core::{JobId, Namespace, SchedulerId, TaskId, WorkerId};
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
@@ -37,7 +37,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Answers when the database does.
     async fn ping(&self) -> Result<()>;
 
-    /// Which jobs changed. A hint: messages can be lost, so that every listener also polls.
+    /// Which jobs changed. A hint: messages can be lost, so that every listener also polls. Where the store knows that
+    /// some were, it says so with [`ChangeKind::Missed`].
     fn changes(&self) -> broadcast::Receiver<Change>;
 
     // --- handing in ---------------------------------------------------------------------------------------
@@ -105,6 +106,17 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Deletes a job that is not processing and leaves a [`Tombstone`] until its blobs are gone.
     async fn delete(&self, id: JobId) -> Result<Tombstone>;
+
+    // --- leading ------------------------------------------------------------------------------------------
+
+    /// Makes `holder` the one scheduler that leads, or keeps it so, for `term` from now. `None` while another leads.
+    ///
+    /// Who leads calls this again well within the term, and counts the term from before the call: on the database's
+    /// clock it ends later than that. [`Leadership::epoch`] stays while the leader is the same and grows with each other.
+    async fn lead(&self, holder: &SchedulerId, term: Duration) -> Result<Option<Leadership>>;
+
+    /// Lets another lead at once. Nothing happens when `holder` does not lead.
+    async fn step_down(&self, holder: &SchedulerId) -> Result<()>;
 
     // --- scheduling ---------------------------------------------------------------------------------------
 

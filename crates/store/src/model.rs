@@ -17,10 +17,27 @@ use uuid::Uuid;
 /// A job that changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
-    /// Which job.
+    /// Which job. Says nothing when the kind is [`ChangeKind::Missed`].
     pub job: JobId,
     /// What changed, roughly.
     pub kind: ChangeKind,
+}
+
+impl Change {
+    /// Changes may have been missed, of any job and any kind.
+    #[must_use]
+    pub fn missed() -> Self {
+        Self {
+            job: JobId::from_uuid(Uuid::nil()),
+            kind: ChangeKind::Missed,
+        }
+    }
+
+    /// Whether a listener to one job has reason to look again.
+    #[must_use]
+    pub fn may_concern(&self, job: JobId) -> bool {
+        self.job == job || self.kind == ChangeKind::Missed
+    }
 }
 
 /// What about a job changed.
@@ -34,6 +51,8 @@ pub enum ChangeKind {
     Progress,
     /// It is gone.
     Deleted,
+    /// Unknown: the connection over which changes are heard was lost for a while. Every listener looks again.
+    Missed,
 }
 
 /// What [`crate::Store::reserve_key`] found.
@@ -493,6 +512,13 @@ pub struct WorkerInfo {
     pub started_at: Timestamp,
     /// When it was last heard of.
     pub last_seen: Timestamp,
+}
+
+/// That a scheduler leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leadership {
+    /// Counts the leaders: grows with each one that takes over, never goes down.
+    pub epoch: u64,
 }
 
 /// Identifies a webhook delivery; also its `webhook-id`.

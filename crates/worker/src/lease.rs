@@ -118,6 +118,7 @@ impl Leases {
         loop {
             match feed.recv().await {
                 Ok(change) => match change.kind {
+                    ChangeKind::Missed => return true,
                     ChangeKind::State | ChangeKind::Deleted if self.holds_task_of(change.job) => {
                         return true;
                     }

@@ -231,7 +231,7 @@ impl Feed {
         let changed = async {
             loop {
                 match self.changes.recv().await {
-                    Ok(change) if change.job != self.id => {}
+                    Ok(change) if !change.may_concern(self.id) => {}
                     // What was missed may have been about this job.
                     Ok(_) | Err(RecvError::Lagged(_)) => return,
                     Err(RecvError::Closed) => std::future::pending().await,

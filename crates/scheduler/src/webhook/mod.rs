@@ -56,7 +56,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) {
     let mut wakes = Wakes::new(&*backends.store, |kind| match kind {
-        ChangeKind::State => true,
+        ChangeKind::State | ChangeKind::Missed => true,
         ChangeKind::Work | ChangeKind::Progress | ChangeKind::Deleted => false,
     });
     let dispatcher = Arc::new(Dispatcher {

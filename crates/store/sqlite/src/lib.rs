@@ -10,6 +10,7 @@ mod endings;
 mod findings;
 mod jobs;
 mod keys;
+mod leadership;
 mod outbox;
 mod pages;
 mod problem;
@@ -25,11 +26,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filejobs_core::failure::Failure;
-use filejobs_core::{JobId, Namespace, Sources, TaskId, WorkerId};
+use filejobs_core::{JobId, Namespace, SchedulerId, Sources, TaskId, WorkerId};
 use filejobs_store::{
     Change, Claimed, DeadLetter, Delivery, DeliveryAttempt, DeliveryId, DeliveryRecord, Event,
-    Expired, FindingCursor, FindingFilter, Held, Job, JobCursor, JobFilter, Listed, NewJob,
-    NextDelivery, Page, PlanCommit, QueueStats, Reservation, Result, Store, StoredFinding,
+    Expired, FindingCursor, FindingFilter, Held, Job, JobCursor, JobFilter, Leadership, Listed,
+    NewJob, NextDelivery, Page, PlanCommit, QueueStats, Reservation, Result, Store, StoredFinding,
     StoredPart, TaskCommit, Ticket, Tombstone, Waiting, WorkerInfo,
 };
 use jiff::Timestamp;
@@ -221,6 +222,20 @@ impl Store for SqliteStore {
     async fn delete(&self, id: JobId) -> Result<Tombstone> {
         write!(self, "deleting a job", Yes, |unit| steering::delete(
             unit, id
+        ))
+    }
+
+    async fn lead(&self, holder: &SchedulerId, term: Duration) -> Result<Option<Leadership>> {
+        let holder = holder.clone();
+        write!(self, "taking the lead", Yes, |unit| leadership::lead(
+            unit, &holder, term
+        ))
+    }
+
+    async fn step_down(&self, holder: &SchedulerId) -> Result<()> {
+        let holder = holder.clone();
+        write!(self, "stepping down", Yes, |unit| leadership::step_down(
+            unit, &holder
         ))
     }
 

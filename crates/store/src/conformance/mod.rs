@@ -13,6 +13,7 @@ pub mod ending;
 pub mod finding;
 pub mod handing_in;
 pub mod keeping;
+pub mod leading;
 pub mod steering;
 pub mod telling;
 pub mod working;
@@ -379,6 +380,12 @@ macro_rules! conformance_tests {
                 unknown_jobs_do_not_exist
                 workers_are_listed_while_they_live
                 the_queue_is_measured
+            }
+            leading {
+                one_scheduler_leads_at_a_time
+                a_leader_keeps_its_epoch
+                a_silent_leader_is_followed_after_its_term
+                who_steps_down_is_followed_at_once
             }
             dropping {
                 a_dropped_call_is_done_in_full_or_not_at_all
