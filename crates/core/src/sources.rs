@@ -19,10 +19,13 @@ pub trait Ids: Send + Sync + std::fmt::Debug {
     fn uuid(&self, now: Timestamp) -> Uuid;
 }
 
-/// Gives random numbers for jitter. Never for secrets.
+/// Gives random numbers.
 pub trait Randomness: Send + Sync + std::fmt::Debug {
-    /// A number in `0.0..1.0`, evenly spread.
+    /// A number in `0.0..1.0`, evenly spread: for jitter.
     fn unit(&self) -> f64;
+
+    /// Fills `bytes` with what nobody can guess: for secrets.
+    fn fill(&self, bytes: &mut [u8]);
 }
 
 /// Clock, ids and randomness together, as services take them.
@@ -32,7 +35,7 @@ pub struct Sources {
     pub clock: Arc<dyn Clock>,
     /// Ids.
     pub ids: Arc<dyn Ids>,
-    /// Jitter.
+    /// Jitter and secrets.
     pub randomness: Arc<dyn Randomness>,
 }
 
@@ -100,6 +103,15 @@ impl Randomness for System {
     fn unit(&self) -> f64 {
         rand::random()
     }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that draws random bytes"
+    )]
+    fn fill(&self, bytes: &mut [u8]) {
+        // The thread's generator is a cryptographic one, seeded by the system.
+        rand::fill(bytes);
+    }
 }
 
 /// A clock that stands still until told, ids that count up, and a fixed "random" number.
@@ -163,6 +175,16 @@ impl Ids for Fixed {
 impl Randomness for Fixed {
     fn unit(&self) -> f64 {
         self.unit
+    }
+
+    /// Others with each call, the same with each run.
+    fn fill(&self, bytes: &mut [u8]) {
+        let next = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            let mixed =
+                (next.wrapping_mul(31).wrapping_add(at as u64)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            *byte = mixed.to_be_bytes()[0];
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub use model::*;
 use std::time::Duration;
 
 use filejobs_core::failure::Failure;
-use filejobs_core::{JobId, Namespace, SchedulerId, TaskId, WorkerId};
+use filejobs_core::{JobId, KeyPrefix, Namespace, SchedulerId, TaskId, WorkerId};
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
@@ -233,4 +233,27 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// A job's deliveries with their attempts, oldest first.
     async fn deliveries(&self, id: JobId) -> Result<Vec<DeliveryRecord>>;
+
+    /// Begins another round for the job's newest delivery, due now: the same message under the same id, so that a
+    /// receiver that has it already can tell; earlier attempts are kept. One that is still pending stays as it is.
+    /// `None` when the job has no delivery.
+    async fn resend_delivery(&self, id: JobId) -> Result<Option<DeliveryId>>;
+
+    // --- API keys -----------------------------------------------------------------------------------------
+
+    /// Writes a key down. `None`, and nothing has changed, when its prefix is taken, by whatever key.
+    async fn create_api_key(&self, new: NewApiKey) -> Result<Option<StoredApiKey>>;
+
+    /// The key with this prefix, expired and revoked ones included.
+    async fn api_key(&self, prefix: &KeyPrefix) -> Result<Option<StoredApiKey>>;
+
+    /// Every key that there ever was, newest first.
+    async fn api_keys(&self) -> Result<Vec<StoredApiKey>>;
+
+    /// Ends a key for good. Unchanged when it is revoked already; [`Error::NotFound`] for an unknown one.
+    async fn revoke_api_key(&self, prefix: &KeyPrefix) -> Result<StoredApiKey>;
+
+    /// Notes that a key was used just now, unless that was noted less than `at_most_every` ago: however many requests
+    /// a key makes, it costs few writes. An unknown key is no error.
+    async fn note_api_key_use(&self, prefix: &KeyPrefix, at_most_every: Duration) -> Result<()>;
 }

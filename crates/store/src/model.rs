@@ -7,8 +7,8 @@ use filejobs_core::finding::CodeCounts;
 use filejobs_core::report::{Facts, Tally};
 pub use filejobs_core::task::Ticket;
 use filejobs_core::{
-    FileType, Finding, FindingCode, JobId, JobState, Namespace, Options, Outcome, TableSchema,
-    TaskId, WorkerId,
+    FileType, Finding, FindingCode, Grant, JobId, JobState, KeyHash, KeyName, KeyPrefix, Namespace,
+    Options, Outcome, TableSchema, TaskId, WorkerId,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -535,10 +535,12 @@ pub struct Delivery {
     pub url: String,
     /// The body, sent and signed byte for byte.
     pub body: String,
-    /// Attempts made before.
+    /// Attempts made before in this round: the first, or the one that [`crate::Store::resend_delivery`] began.
     pub attempts: u32,
-    /// When the job ended: the time limit counts from here.
+    /// When the job ended.
     pub created_at: Timestamp,
+    /// When this round began: the time limit counts from here.
+    pub since: Timestamp,
 }
 
 /// One try to deliver a webhook.
@@ -574,4 +576,40 @@ pub struct DeliveryRecord {
     pub state: String,
     /// Its attempts, oldest first.
     pub attempts: Vec<DeliveryAttempt>,
+}
+
+/// An API key about to be written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewApiKey {
+    /// The part that may be shown; no two keys have the same.
+    pub prefix: KeyPrefix,
+    /// What is kept of the whole key.
+    pub hash: KeyHash,
+    /// What it is for.
+    pub name: KeyName,
+    /// What it allows.
+    pub grant: Grant,
+    /// From when on it is refused; never when absent.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// An API key as the store keeps it: everything but its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredApiKey {
+    /// The part that may be shown.
+    pub prefix: KeyPrefix,
+    /// What is kept of the whole key.
+    pub hash: KeyHash,
+    /// What it is for.
+    pub name: KeyName,
+    /// What it allows.
+    pub grant: Grant,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// From when on it is refused.
+    pub expires_at: Option<Timestamp>,
+    /// Since when it is refused for good.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was last noted as used.
+    pub last_used_at: Option<Timestamp>,
 }

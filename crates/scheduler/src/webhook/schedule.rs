@@ -12,7 +12,7 @@ pub(crate) struct Schedule {
     pub(crate) pauses: [Duration; 3],
     /// How long one attempt may take.
     pub(crate) attempt: Duration,
-    /// Nothing is sent later than this after the job's end.
+    /// Nothing is sent later than this after the job's end, or after somebody asked to send it again.
     pub(crate) window: Duration,
 }
 
@@ -76,7 +76,7 @@ impl Answer {
 impl Schedule {
     /// How much of the window is left.
     pub(crate) fn left(&self, delivery: &Delivery, now: Timestamp) -> Duration {
-        let passed = now.duration_since(delivery.created_at);
+        let passed = now.duration_since(delivery.since);
         // A clock that was set back makes no time.
         let passed = Duration::try_from(passed).unwrap_or(Duration::ZERO);
         self.window.saturating_sub(passed)
@@ -136,6 +136,7 @@ mod tests {
             body: "{}".to_owned(),
             attempts,
             created_at: Timestamp::UNIX_EPOCH,
+            since: Timestamp::UNIX_EPOCH,
         }
     }
 

@@ -165,6 +165,7 @@ mod tests {
             body: r#"{"type":"filejob.completed"}"#.to_owned(),
             attempts: 0,
             created_at: sources.now(),
+            since: sources.now(),
         }
     }
 

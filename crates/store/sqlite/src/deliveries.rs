@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use filejobs_core::JobId;
-use filejobs_store::{Delivery, DeliveryAttempt, DeliveryId, DeliveryRecord, Error, NextDelivery};
+use filejobs_store::{
+    ChangeKind, Delivery, DeliveryAttempt, DeliveryId, DeliveryRecord, Error, NextDelivery,
+};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
@@ -19,6 +21,7 @@ struct DeliveryRow {
     body: String,
     attempts: i64,
     created_at: i64,
+    since: i64,
 }
 
 impl DeliveryRow {
@@ -32,6 +35,7 @@ impl DeliveryRow {
             job: JobId::from_uuid(self.job),
             attempts: row.number("attempts", self.attempts)?,
             created_at: row.time("created_at", self.created_at)?,
+            since: row.time("round_at", self.since)?,
             url: self.url,
             body: self.body,
         })
@@ -47,7 +51,8 @@ pub(crate) async fn due(unit: &mut Unit, limit: u32, hold: Duration) -> Result<V
         r#"UPDATE deliveries SET due_at = ?
         WHERE rowid IN (SELECT rowid FROM deliveries WHERE state = 'pending' AND due_at <= ?
             ORDER BY due_at LIMIT ?)
-        RETURNING id AS "id: Uuid", job AS "job: Uuid", url, body, attempts, created_at"#,
+        RETURNING id AS "id: Uuid", job AS "job: Uuid", url, body, attempts - earlier_attempts AS "attempts!: i64",
+            created_at, round_at AS since"#,
         hidden,
         now,
         limit
@@ -99,6 +104,34 @@ pub(crate) async fn record(
     Ok(())
 }
 
+/// Begins another round for the job's newest delivery, unless one is under way.
+pub(crate) async fn resend(unit: &mut Unit, job: JobId) -> Result<Option<DeliveryId>> {
+    let id = job.as_uuid();
+    let now = micros(unit.now);
+    let newest = sqlx::query_scalar!(
+        r#"SELECT id AS "id: Uuid" FROM deliveries WHERE job = ? ORDER BY created_at DESC, rowid DESC LIMIT 1"#,
+        id
+    )
+    .fetch_optional(&mut unit.connection)
+    .await?;
+    let Some(delivery) = newest else {
+        return Ok(None);
+    };
+    let begun = sqlx::query!(
+        "UPDATE deliveries SET state = 'pending', due_at = ?1, round_at = ?1, earlier_attempts = attempts
+        WHERE id = ?2 AND state IN ('delivered', 'abandoned')",
+        now,
+        delivery
+    )
+    .execute(&mut unit.connection)
+    .await?;
+    if begun.rows_affected() == 1 {
+        // Nothing about the job itself; whoever sends webhooks wakes by it.
+        unit.changed(job, ChangeKind::State);
+    }
+    Ok(Some(delivery))
+}
+
 /// A job's deliveries with their attempts, oldest first.
 pub(crate) async fn of_job(
     connection: &mut SqliteConnection,
@@ -106,7 +139,8 @@ pub(crate) async fn of_job(
 ) -> Result<Vec<DeliveryRecord>> {
     let id = job.as_uuid();
     let rows = sqlx::query!(
-        r#"SELECT id AS "id: Uuid", job AS "job: Uuid", url, body, attempts, created_at, state
+        r#"SELECT id AS "id: Uuid", job AS "job: Uuid", url, body, attempts - earlier_attempts AS "attempts!: i64",
+            created_at, round_at AS since, state
         FROM deliveries WHERE job = ? ORDER BY created_at, rowid"#,
         id
     )
@@ -121,6 +155,7 @@ pub(crate) async fn of_job(
             body: found.body,
             attempts: found.attempts,
             created_at: found.created_at,
+            since: found.since,
         };
         records.push(DeliveryRecord {
             delivery: delivery.read()?,

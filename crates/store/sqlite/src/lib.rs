@@ -4,6 +4,7 @@
 //! aggregate and is called from within a unit. Statements are checked when the crate is compiled, against `.sqlx/`,
 //! which `prepare` writes; see README.md.
 
+mod api_keys;
 mod database;
 mod deliveries;
 mod endings;
@@ -26,12 +27,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filejobs_core::failure::Failure;
-use filejobs_core::{JobId, Namespace, SchedulerId, Sources, TaskId, WorkerId};
+use filejobs_core::{JobId, KeyPrefix, Namespace, SchedulerId, Sources, TaskId, WorkerId};
 use filejobs_store::{
     Change, Claimed, DeadLetter, Delivery, DeliveryAttempt, DeliveryId, DeliveryRecord, Event,
     Expired, FindingCursor, FindingFilter, Held, Job, JobCursor, JobFilter, Leadership, Listed,
-    NewJob, NextDelivery, Page, PlanCommit, QueueStats, Reservation, Result, Store, StoredFinding,
-    StoredPart, TaskCommit, Ticket, Tombstone, Waiting, WorkerInfo,
+    NewApiKey, NewJob, NextDelivery, Page, PlanCommit, QueueStats, Reservation, Result, Store,
+    StoredApiKey, StoredFinding, StoredPart, TaskCommit, Ticket, Tombstone, Waiting, WorkerInfo,
 };
 use jiff::Timestamp;
 use tokio::sync::broadcast;
@@ -444,6 +445,45 @@ impl Store for SqliteStore {
     async fn deliveries(&self, id: JobId) -> Result<Vec<DeliveryRecord>> {
         read!(self, "reading deliveries", |connection| {
             deliveries::of_job(connection, id)
+        })
+    }
+
+    async fn resend_delivery(&self, id: JobId) -> Result<Option<DeliveryId>> {
+        write!(self, "sending a webhook again", Yes, |unit| {
+            deliveries::resend(unit, id)
+        })
+    }
+
+    async fn create_api_key(&self, new: NewApiKey) -> Result<Option<StoredApiKey>> {
+        write!(self, "writing a key down", Yes, |unit| api_keys::create(
+            unit, &new
+        ))
+    }
+
+    async fn api_key(&self, prefix: &KeyPrefix) -> Result<Option<StoredApiKey>> {
+        let prefix = prefix.clone();
+        look!(self, "looking for a key", |connection| api_keys::find(
+            connection, &prefix
+        ))
+    }
+
+    async fn api_keys(&self) -> Result<Vec<StoredApiKey>> {
+        look!(self, "listing keys", |connection| api_keys::list(
+            connection
+        ))
+    }
+
+    async fn revoke_api_key(&self, prefix: &KeyPrefix) -> Result<StoredApiKey> {
+        let prefix = prefix.clone();
+        write!(self, "revoking a key", Yes, |unit| api_keys::revoke(
+            unit, &prefix
+        ))
+    }
+
+    async fn note_api_key_use(&self, prefix: &KeyPrefix, at_most_every: Duration) -> Result<()> {
+        let prefix = prefix.clone();
+        write!(self, "noting the use of a key", Later, |unit| {
+            api_keys::note_use(unit, &prefix, at_most_every)
         })
     }
 }

@@ -58,7 +58,7 @@ pub(crate) async fn ended(unit: &mut Unit, job: &Job) -> Result<()> {
     };
     let delivery = unit.sources.ids.uuid(unit.now);
     sqlx::query!(
-        "INSERT INTO deliveries (id, job, url, body, created_at, due_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+        "INSERT INTO deliveries (id, job, url, body, created_at, due_at, round_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?5)",
         delivery,
         id,
         url,

@@ -142,7 +142,7 @@ impl Reading<'_> {
         serde_json::from_str(value).map_err(|e| self.corrupt(column, Some(e.into())))
     }
 
-    fn corrupt(
+    pub(crate) fn corrupt(
         self,
         column: &'static str,
         source: Option<Box<dyn std::error::Error + Send + Sync>>,

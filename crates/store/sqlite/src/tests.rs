@@ -186,7 +186,8 @@ fn statements() -> Vec<String> {
 /// What a statement may read in full: tables that stay small whatever the number of jobs, lists that are its own
 /// argument, and partial indexes that hold open work only.
 fn may_be_read_in_full(scanned: &str) -> bool {
-    const SMALL: [&str; 7] = [
+    const SMALL: [&str; 8] = [
+        "api_keys",
         "job_counts",
         "leadership",
         "namespaces",

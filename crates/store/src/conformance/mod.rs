@@ -8,6 +8,7 @@
     reason = "these functions are tests: panicking is how they report"
 )]
 
+pub mod admitting;
 pub mod dropping;
 pub mod ending;
 pub mod finding;
@@ -370,6 +371,7 @@ macro_rules! conformance_tests {
                 a_delivery_is_hidden_while_it_is_tried
                 a_delivery_ends_delivered_or_abandoned
                 a_retried_job_tells_again_with_a_new_id
+                the_newest_delivery_is_sent_again_in_a_round_of_its_own
                 listeners_hear_of_changes
             }
             keeping {
@@ -386,6 +388,13 @@ macro_rules! conformance_tests {
                 a_leader_keeps_its_epoch
                 a_silent_leader_is_followed_after_its_term
                 who_steps_down_is_followed_at_once
+            }
+            admitting {
+                an_api_key_comes_back_as_it_was_written_down
+                no_two_api_keys_have_one_prefix
+                api_keys_are_listed_newest_first
+                a_revoked_api_key_stays_revoked
+                the_use_of_an_api_key_is_noted_now_and_then
             }
             dropping {
                 a_dropped_call_is_done_in_full_or_not_at_all

@@ -193,6 +193,52 @@ pub async fn a_retried_job_tells_again_with_a_new_id(bench: &Bench) {
     assert!(records[1].delivery.body.contains("filejob.completed"));
 }
 
+/// The same message under the same id; the round has its own time limit and its own number of attempts.
+pub async fn the_newest_delivery_is_sent_again_in_a_round_of_its_own(bench: &Bench) {
+    let resend = |id| async move { bench.store.resend_delivery(id).await.expect("answers") };
+    let job = with_webhook(bench).await.id;
+    assert_eq!(resend(job).await, None, "it has not ended");
+    assert_eq!(resend(bench.sources.job_id()).await, None, "no such job");
+    bench.store.cancel(job).await.expect("cancelled");
+    bench.store.retry(job).await.expect("retried");
+    bench.clock.advance(Duration::from_secs(1));
+    bench.store.cancel(job).await.expect("cancelled");
+    let record = |id, next| async move {
+        let attempt = attempt(bench, Some(500));
+        let recorded = bench.store.record_attempt(id, attempt, next).await;
+        recorded.expect("recorded");
+    };
+    let mut both = due(bench).await;
+    both.sort_by_key(|delivery| delivery.created_at);
+    assert_eq!(both.len(), 2);
+    let (old, new) = (&both[0], &both[1]);
+    assert_eq!(resend(job).await, Some(new.id), "it is on its way");
+    assert_eq!(due(bench).await, [], "and is not sent twice at a time");
+    record(old.id, NextDelivery::Abandoned).await;
+    record(new.id, NextDelivery::At(bench.sources.now())).await;
+    assert_eq!(due(bench).await[0].attempts, 1);
+    record(new.id, NextDelivery::Abandoned).await;
+
+    bench.clock.advance(Duration::from_mins(10));
+    let mut changes = bench.store.changes();
+    assert_eq!(resend(job).await, Some(new.id));
+    heard(&mut changes, job, ChangeKind::State).await;
+    let again = due(bench).await;
+    let wanted = Delivery {
+        attempts: 0,
+        since: bench.sources.now(),
+        ..new.clone()
+    };
+    assert_eq!(again, [wanted]);
+    record(new.id, NextDelivery::Delivered).await;
+    let records = bench.store.deliveries(job).await.expect("answers");
+    assert_eq!(records[1].state, "delivered");
+    assert_eq!(records[1].attempts.len(), 3, "earlier attempts are kept");
+    assert_eq!(records[0].state, "abandoned", "the older end stays untold");
+    bench.store.delete(job).await.expect("deleted");
+    assert_eq!(resend(job).await, None);
+}
+
 async fn heard(changes: &mut Receiver<Change>, job: JobId, kind: ChangeKind) {
     let wanted = Change { job, kind };
     let listen = async { while changes.recv().await.expect("the store lives") != wanted {} };
