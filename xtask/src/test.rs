@@ -115,6 +115,9 @@ fn rust() -> Count {
         }
         say(format_args!("browser tests will be skipped: {error:#}"));
     }
+    if let Err(error) = tools::redis() {
+        return one("redis", Err(error));
+    }
     let mut count = Count::default();
     let mut tests = cargo([
         "test",

@@ -104,6 +104,11 @@ pub(crate) fn browser() -> anyhow::Result<()> {
     ])
 }
 
+/// Makes sure that a Redis server is there, and what makes certificates for it.
+pub(crate) fn redis() -> anyhow::Result<()> {
+    debian(&[("redis-server", "redis-server"), ("openssl", "openssl")])
+}
+
 /// Makes sure that the shell of `SQLite` is there.
 pub(crate) fn sqlite() -> anyhow::Result<()> {
     debian(&[("sqlite3", "sqlite3")])

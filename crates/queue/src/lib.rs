@@ -4,8 +4,10 @@
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod memory;
+pub mod redis;
 
 pub use memory::Memory;
+pub use redis::Redis;
 
 use std::time::Duration;
 

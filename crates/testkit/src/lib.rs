@@ -1,4 +1,5 @@
-//! What tests stand on: the real service as a process of its own, and files of every kind.
+//! What tests stand on: the real service as a process of its own, real servers behind it, a network between them that
+//! can be broken, and files of every kind.
 //!
 //! [`service::Service`] starts the built `filejobs` binary on a free port with a folder of its own, speaks HTTP to
 //! it, kills it, starts it again, and leaves nothing behind.
@@ -8,6 +9,9 @@ pub mod corpus;
 pub mod events;
 pub mod http;
 pub mod processes;
+pub mod proxy;
 pub mod raw;
+pub mod redis;
 pub mod service;
+pub mod tethered;
 pub mod wait;

@@ -1,0 +1,210 @@
+//! A network between a client and a server that does what networks do: it delays, falls silent, breaks.
+
+use std::io;
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// What a proxy does with connections and their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// Everything passes.
+    Open,
+    /// Everything passes, each piece later by this much in each direction.
+    Slow(Duration),
+    /// Connections are accepted and stay, and nothing passes in either direction until the link is open again, which
+    /// is how a network looks that loses every packet.
+    Silent,
+    /// Connections break, and new ones are refused at once.
+    Cut,
+}
+
+/// A proxy in front of one server. It lives on a thread of its own, so that it works in any test, and ends with the
+/// value.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    link: watch::Sender<Link>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// Listens on a free port of this machine for connections to `server`.
+    pub fn start(server: SocketAddr) -> anyhow::Result<Self> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let (link, state) = watch::channel(Link::Open);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = std::thread::Builder::new()
+            .name("proxy".to_owned())
+            .spawn(move || {
+                // An error ends the proxy, and whoever uses it meets closed connections.
+                let _ = runtime.block_on(accept(listener, server, state));
+            })?;
+        Ok(Self {
+            address,
+            link,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where clients connect to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Changes what happens from now on, for connections that stand as well.
+    pub fn set(&self, link: Link) {
+        self.link.send_replace(link);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Closing the channel ends the thread.
+        self.link = watch::channel(Link::Cut).0;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn accept(
+    listener: std::net::TcpListener,
+    server: SocketAddr,
+    mut link: watch::Receiver<Link>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            changed = link.changed() => if changed.is_err() {
+                return Ok(());
+            },
+            accepted = listener.accept() => {
+                let (client, _) = accepted?;
+                connections.spawn(carry(client, server, link.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Carries one connection until either side closes it or the link is cut.
+async fn carry(client: TcpStream, server: SocketAddr, link: watch::Receiver<Link>) {
+    let mut cut = link.clone();
+    let both = async {
+        let mut link = link;
+        passable(&mut link).await?;
+        let upstream = TcpStream::connect(server).await.ok()?;
+        upstream.set_nodelay(true).ok()?;
+        client.set_nodelay(true).ok()?;
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = upstream.into_split();
+        tokio::join!(
+            one_way(from_client, to_server, link.clone()),
+            one_way(from_server, to_client, link.clone()),
+        );
+        Some(())
+    };
+    tokio::select! {
+        _ = both => {}
+        _ = cut.wait_for(|link| *link == Link::Cut) => {}
+    }
+}
+
+async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut link: watch::Receiver<Link>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        let Some(delay) = passable(&mut link).await else {
+            return;
+        };
+        tokio::time::sleep(delay).await;
+        // It may have fallen silent meanwhile.
+        if passable(&mut link).await.is_none() || to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
+    }
+    // A closed end is told like bytes are.
+    if passable(&mut link).await.is_some() {
+        let _ = to.shutdown().await;
+    }
+}
+
+/// Waits while the link is silent; gives the delay of the piece, `None` when there is no link any more.
+async fn passable(link: &mut watch::Receiver<Link>) -> Option<Duration> {
+    let state = link.wait_for(|link| *link != Link::Silent).await;
+    match *state.ok()? {
+        Link::Open => Some(Duration::ZERO),
+        Link::Slow(delay) => Some(delay),
+        Link::Silent | Link::Cut => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wait::DEADLINE;
+
+    /// A server that sends back what it gets.
+    async fn echo() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = stream.split();
+                    tokio::io::copy(&mut from, &mut to).await
+                });
+            }
+        });
+        address
+    }
+
+    async fn says_back(stream: &mut TcpStream, text: &[u8]) -> io::Result<Vec<u8>> {
+        stream.write_all(text).await?;
+        let mut back = vec![0; text.len()];
+        let read = tokio::time::timeout(DEADLINE, stream.read_exact(&mut back)).await;
+        read.expect("an answer or an end")?;
+        Ok(back)
+    }
+
+    #[tokio::test]
+    async fn what_was_said_into_a_silence_comes_through_once_it_ends() {
+        let proxy = Proxy::start(echo().await).unwrap();
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(says_back(&mut stream, b"one").await.unwrap(), b"one");
+        proxy.set(Link::Silent);
+        stream.write_all(b"two").await.unwrap();
+        let mut back = [0; 3];
+        let silence = tokio::time::timeout(Duration::from_millis(50), stream.read(&mut back));
+        assert!(silence.await.is_err());
+        proxy.set(Link::Open);
+        stream.read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"two");
+    }
+
+    #[tokio::test]
+    async fn a_cut_breaks_what_stands_and_refuses_what_comes() {
+        let proxy = Proxy::start(echo().await).unwrap();
+        let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(says_back(&mut stream, b"one").await.unwrap(), b"one");
+        proxy.set(Link::Cut);
+        assert!(says_back(&mut stream, b"two").await.is_err());
+        let mut next = TcpStream::connect(proxy.address()).await.unwrap();
+        assert!(says_back(&mut next, b"three").await.is_err());
+        proxy.set(Link::Open);
+        let mut last = TcpStream::connect(proxy.address()).await.unwrap();
+        assert_eq!(says_back(&mut last, b"four").await.unwrap(), b"four");
+    }
+}
