@@ -1,17 +1,14 @@
 //! Moves batches from the reader through validation into the outputs, on one thread or several.
 //!
 //! ```text
-//!  reader ──jobs──▶ checkers ──jobs──▶ writer
-//!     ▲                                  │
-//!     └────────── empty jobs ────────────┘
+//!  thread 1:  read ─ check ─── write │ read ─ check ─── write │ …
+//!  thread 2:         read ─ check ─── write │ read ─ check ─── write │ …
 //! ```
-//! A job is a batch with all its buffers. There are only so many of them, so no stage runs ahead of
-//! the others and memory stays bounded. The writer puts them back in the file's order, so one thread and
-//! many give the same bytes.
+//! Each thread takes one batch through all stages: what it read is still in its core's cache when it is written.
+//! One thread at a time reads, and one writes; writing goes in the order of the file, so one thread and many give the
+//! same bytes. A thread has one batch with all its buffers, so memory does not grow with the file.
 
-use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use filejobs_core::report::Layout;
@@ -117,7 +114,7 @@ impl Job {
 }
 
 /// What the writer makes of a checked batch.
-pub(crate) trait Sink {
+pub(crate) trait Sink: Send {
     /// Takes the next batch of the file. False when no more are wanted.
     fn write(&mut self, checked: &Checked, rows: u64, bytes_read: u64) -> Result<bool, Error>;
 }
@@ -133,7 +130,7 @@ pub(crate) fn run(
     threads: u32,
 ) -> Result<End, Error> {
     if threads > 1 {
-        return in_parallel(feed, validator, sink, threads as usize - 1);
+        return in_parallel(feed, validator, sink, threads);
     }
     let mut job = Job::default();
     loop {
@@ -149,130 +146,134 @@ pub(crate) fn run(
     }
 }
 
-/// What the writer hears.
-enum Message {
-    /// A checked batch, in any order.
-    Checked(Box<Job>),
-    /// The reader has handed out this many batches and will hand out no more.
-    End(u64, Option<Stop>),
-    /// A checker panicked; its batch will never come.
-    Lost,
-}
-
-/// Tells the writer when the thread that holds it panics: it would wait for the lost batch for ever.
-struct Alarm<'a>(&'a Sender<Message>);
-
-impl Drop for Alarm<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            let _ = self.0.send(Message::Lost);
-        }
-    }
-}
-
 fn in_parallel(
     feed: Feed,
     validator: &Validator,
     sink: &mut dyn Sink,
-    checkers: usize,
+    threads: u32,
 ) -> Result<End, Error> {
-    let (empty_out, empty_in) = channel();
-    let (filled_out, filled_in) = channel();
-    let (message_out, message_in) = channel();
-    for _ in 0..checkers + 3 {
-        // The receiver lives until the end of this function.
-        let _ = empty_out.send(Box::<Job>::default());
-    }
-    let filled_in = Mutex::new(filled_in);
-    thread::scope(|scope| {
-        let filled_in = &filled_in;
-        let end_out = message_out.clone();
-        scope.spawn(move || read(feed, &empty_in, &filled_out, &end_out));
-        for _ in 0..checkers {
-            let message_out = message_out.clone();
-            scope.spawn(move || check(validator, filled_in, &message_out));
-        }
-        // Else the channel would never be seen closed.
-        drop(message_out);
-        let end = write(validator, sink, &message_in, &empty_out);
-        // Without their ends the other threads end, too.
-        drop((message_in, empty_out));
-        end
-    })
-}
-
-/// Fills jobs until the table ends or nobody wants them.
-fn read(
-    mut feed: Feed,
-    empty: &Receiver<Box<Job>>,
-    filled: &Sender<Box<Job>>,
-    end: &Sender<Message>,
-) {
-    let mut number = 0;
-    let stop = loop {
-        let Ok(mut job) = empty.recv() else {
-            return;
-        };
-        match feed.fill(&mut job) {
-            Ok(true) => {}
-            Ok(false) => break None,
-            Err(stop) => break Some(stop),
-        }
-        job.number = number;
-        number += 1;
-        if filled.send(job).is_err() {
-            return;
-        }
+    let stages = Stages {
+        validator,
+        reading: Mutex::new(Reading {
+            feed,
+            batches: 0,
+            ended: false,
+            stop: None,
+        }),
+        writing: Mutex::new(Writing {
+            sink,
+            next: 0,
+            end: None,
+        }),
+        written: Condvar::new(),
     };
-    // A writer that is gone has its own reason.
-    let _ = end.send(Message::End(number, stop));
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|| stages.work());
+        }
+        stages.work();
+    });
+    let writing = stages.writing.into_inner();
+    if let Some(end) = writing.unwrap_or_else(PoisonError::into_inner).end {
+        return end.map(|()| None);
+    }
+    let reading = stages.reading.into_inner();
+    let stop = reading.unwrap_or_else(PoisonError::into_inner).stop;
+    Ok(stop.map(Stop::into_read_error))
 }
 
-/// Checks jobs until no more come.
-fn check(validator: &Validator, filled: &Mutex<Receiver<Box<Job>>>, checked: &Sender<Message>) {
-    let _alarm = Alarm(checked);
-    loop {
-        let next = filled.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(mut job) = next else {
-            return;
+/// What the threads share.
+struct Stages<'a> {
+    validator: &'a Validator,
+    reading: Mutex<Reading>,
+    writing: Mutex<Writing<'a>>,
+    /// The next batch may be written, or none any more.
+    written: Condvar,
+}
+
+/// What only one thread at a time does first.
+struct Reading {
+    feed: Feed,
+    /// How many were read.
+    batches: u64,
+    /// No more are read.
+    ended: bool,
+    /// Why, other than the end of the table.
+    stop: Option<Stop>,
+}
+
+/// What only one thread at a time does last.
+struct Writing<'a> {
+    sink: &'a mut dyn Sink,
+    /// The number of the batch whose turn it is.
+    next: u64,
+    /// No more are written: the sink wants none, or failed.
+    end: Option<Result<(), Error>>,
+}
+
+/// Lets the other threads go when the one that holds it panics: they would wait for its batch for ever.
+struct Alarm<'a, 'b>(&'a Stages<'b>);
+
+impl Drop for Alarm<'_, '_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            // The panic goes on where the threads are joined, so nobody sees this end.
+            self.0.writing().end.get_or_insert(Ok(()));
+            self.0.written.notify_all();
+        }
+    }
+}
+
+impl<'a> Stages<'a> {
+    /// Takes batch after batch through all stages, until there are no more or nobody wants them.
+    fn work(&self) {
+        let _alarm = Alarm(self);
+        let mut job = Job::default();
+        while self.read(&mut job) {
+            job.check(self.validator);
+            if !self.write(&mut job) {
+                return;
+            }
+        }
+    }
+
+    /// Fills `job` with the next batch. False when there is none.
+    fn read(&self, job: &mut Job) -> bool {
+        // A reader that panicked gives no more batches.
+        let Ok(mut reading) = self.reading.lock() else {
+            return false;
         };
-        job.check(validator);
-        if checked.send(Message::Checked(job)).is_err() {
-            return;
+        if reading.ended {
+            return false;
         }
+        let filled = reading.feed.fill(job);
+        reading.ended = !matches!(filled, Ok(true));
+        reading.stop = filled.err();
+        job.number = reading.batches;
+        reading.batches += 1;
+        !reading.ended
     }
-}
 
-/// Writes jobs in the order of the file and sends them back empty.
-fn write(
-    validator: &Validator,
-    sink: &mut dyn Sink,
-    messages: &Receiver<Message>,
-    empty: &Sender<Box<Job>>,
-) -> Result<End, Error> {
-    let mut waiting = BTreeMap::new();
-    let mut next = 0;
-    let mut end = None;
-    for message in messages {
-        match message {
-            Message::Checked(job) => {
-                waiting.insert(job.number, job);
-            }
-            Message::End(number, stop) => end = Some((number, stop)),
-            // The panic goes on where the threads are joined.
-            Message::Lost => return Ok(None),
+    /// Writes `job` when all before it are written. False when no more are wanted.
+    fn write(&self, job: &mut Job) -> bool {
+        let not_yet =
+            |writing: &mut Writing<'_>| writing.end.is_none() && writing.next < job.number;
+        let writing = self.written.wait_while(self.writing(), not_yet);
+        let mut writing = writing.unwrap_or_else(PoisonError::into_inner);
+        if writing.end.is_some() {
+            return false;
         }
-        while let Some(mut job) = waiting.remove(&next) {
-            next += 1;
-            if !job.write(validator, sink)? {
-                return Ok(None);
-            }
-            // A reader that has ended needs none.
-            let _ = empty.send(job);
-        }
-        if let Some((_, stop)) = end.take_if(|(number, _)| *number == next) {
-            return Ok(stop.map(Stop::into_read_error));
-        }
+        writing.end = match job.write(self.validator, &mut *writing.sink) {
+            Ok(true) => None,
+            Ok(false) => Some(Ok(())),
+            Err(e) => Some(Err(e)),
+        };
+        writing.next += 1;
+        self.written.notify_all();
+        writing.end.is_none()
     }
-    Ok(None)
+
+    fn writing(&self) -> MutexGuard<'_, Writing<'a>> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
