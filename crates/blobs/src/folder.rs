@@ -4,11 +4,14 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use filejobs_core::JobId;
+use tokio::sync::Semaphore;
 
 /// The folder under which everything lies. All of its functions block.
 #[derive(Debug)]
@@ -17,6 +20,7 @@ pub(crate) struct Folder {
     /// Keeps the names of two processes on one shared folder apart; `create_new` decides where that fails.
     process: u64,
     next: AtomicU64,
+    turns: Arc<Semaphore>,
 }
 
 const AREAS: [&str; 4] = ["uploads", "results", "plans", "staging"];
@@ -30,11 +34,19 @@ impl Folder {
             fs::create_dir_all(root.join(area))?;
         }
         sync_folder(&root)?;
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let turns = Arc::new(Semaphore::new((cores / 2).max(1)));
         Ok(Self {
             root,
             process: RandomState::new().build_hasher().finish(),
             next: AtomicU64::new(0),
+            turns,
         })
+    }
+
+    /// Turns to hash and write with, for half of the cores.
+    pub(crate) fn turns(&self) -> Arc<Semaphore> {
+        self.turns.clone()
     }
 
     pub(crate) fn root(&self) -> &Path {

@@ -99,7 +99,10 @@ impl Blobs {
     pub async fn stage(&self) -> Result<Staged, Error> {
         let Backend::Local(folder) = self.backend.clone();
         // Made on the thread that makes the file: a caller that is dropped meanwhile leaves no file behind.
-        let stage = move || folder.stage().map(|(file, path)| Staged::new(file, path));
+        let stage = move || {
+            let (file, path) = folder.stage()?;
+            Ok(Staged::new(file, path, folder.turns()))
+        };
         blocking("beginning an upload", stage).await
     }
 

@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -27,6 +29,7 @@ pub struct Staged {
     filling: Vec<u8>,
     written_at: Instant,
     writer: Writer,
+    turns: Arc<Semaphore>,
 }
 
 /// An upload whose last byte is durably stored but which has no name yet. Dropping it removes it.
@@ -71,7 +74,9 @@ impl Sink {
 }
 
 impl Staged {
-    pub(crate) fn new(file: File, path: PathBuf) -> Self {
+    /// `turns` are shared by all uploads: each buffer that is hashed and written holds one, so that many uploads at
+    /// once leave processor time for others.
+    pub(crate) fn new(file: File, path: PathBuf, turns: Arc<Semaphore>) -> Self {
         let sink = Sink {
             file,
             hash: Sha256::new(),
@@ -82,6 +87,7 @@ impl Staged {
             filling: Vec::new(),
             written_at: Instant::now(),
             writer: Writer::Idle(sink, Vec::new()),
+            turns,
         }
     }
 
@@ -108,10 +114,13 @@ impl Staged {
     /// Hands the full buffer to a thread and takes the empty one back, once the write before is over.
     async fn begin_write(&mut self) -> Result<(), Error> {
         let (mut sink, spare) = self.settle().await?;
+        // The semaphore is never closed; without a turn the write is only less polite.
+        let turn = self.turns.clone().acquire_owned().await.ok();
         let full = std::mem::replace(&mut self.filling, spare);
         self.written_at = Instant::now();
         self.writer = Writer::Busy(tokio::task::spawn_blocking(move || {
             sink.append(&full)?;
+            drop(turn);
             let mut empty = full;
             empty.clear();
             Ok((sink, empty))

@@ -43,6 +43,9 @@ pub const OUT_OF_MEMORY: [&str; 2] = ["memory allocation of ", NO_THREAD];
 
 const NO_THREAD: &str = "failed to spawn thread";
 
+/// By how much the process lowers its own priority: on a machine that it shares with the API, answers come first.
+const NICENESS: i32 = 10;
+
 /// Files that the process may have open; spilled keys need the most.
 const OPEN_FILES: u64 = 1024;
 
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
 #[must_use]
 pub fn serve() -> u8 {
     die_with_parent();
+    give_way();
     hide_panic_messages();
     let Err(error) = run() else {
         return exit::ENDED;
@@ -159,6 +163,12 @@ fn die_with_parent() {
     #[cfg(target_os = "linux")]
     // Refused only by sandboxes that know no such call; the progress pipe is then the only tie.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+}
+
+/// Puts what people wait for (calls, leases) before the parsing of files.
+fn give_way() {
+    // Only speed depends on it.
+    let _ = rustix::process::nice(NICENESS);
 }
 
 /// A panic's message may quote a cell; its place in our sources never does.
