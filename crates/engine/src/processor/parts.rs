@@ -30,7 +30,9 @@ const GROUP_ROWS: usize = 128 * 1024;
 /// Encoded bytes of a group.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// Encoded bytes of a group for each column, in tables of very many.
-const GROUP_BYTES_PER_COLUMN: usize = 4 * 1024;
+const GROUP_BYTES_PER_COLUMN: usize = 2 * 1024;
+/// Above this many columns cells are written as they are: compressors and encoders keep up to 40 KiB a column.
+const COLUMNS_ENCODED: usize = 512;
 /// Entries of a part's footer: one for each column of each group.
 const FOOTER_ENTRIES: usize = 32 * 1024;
 /// Above this many columns a footer without statistics is better than a large one.
@@ -164,15 +166,23 @@ fn properties(schema: &SchemaRef, first: &RecordBatch) -> WriterProperties {
     } else {
         EnabledStatistics::Chunk
     };
+    let compression = if columns > COLUMNS_ENCODED {
+        Compression::UNCOMPRESSED
+    } else {
+        Compression::SNAPPY
+    };
     let mut properties = WriterProperties::builder()
         .set_created_by("filejobs".to_owned())
-        .set_compression(Compression::SNAPPY)
+        .set_compression(compression)
         .set_dictionary_enabled(false)
         .set_encoding(Encoding::PLAIN)
         .set_statistics_enabled(statistics)
         .set_write_batch_size(WRITE_ROWS)
         .set_max_row_group_row_count(Some(GROUP_ROWS))
         .set_max_row_group_bytes(Some(GROUP_BYTES.max(columns * GROUP_BYTES_PER_COLUMN)));
+    if columns > COLUMNS_ENCODED {
+        return properties.build();
+    }
     for (field, column) in schema.fields().iter().zip(first.columns()) {
         let path = ColumnPath::new(vec![field.name().clone()]);
         properties = match field.data_type() {
