@@ -84,11 +84,12 @@ fn configuration() -> anyhow::Result<String> {
     );
     section(&mut page, "filejobs", &overview);
     for command in commands(&overview) {
-        section(
-            &mut page,
-            &format!("filejobs {command}"),
-            &print(&[command, "--help"])?,
-        );
+        let help = print(&[command, "--help"])?;
+        section(&mut page, &format!("filejobs {command}"), &help);
+        for part in commands(&help) {
+            let help = print(&[command, part, "--help"])?;
+            section(&mut page, &format!("filejobs {command} {part}"), &help);
+        }
     }
     Ok(page)
 }

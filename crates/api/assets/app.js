@@ -58,6 +58,8 @@ const refresh = () => {
     try {
       const response = await fetch(location.href, { cache: "no-cache", headers: { Accept: "text/html" } });
       if (response.status === 404) return location.assign("/");
+      // The key has ended or was taken back: the page itself now asks for one.
+      if (response.status === 401 || response.status === 403) return location.reload();
       if (response.ok) replaceLive(await response.text());
     } catch {
       // A service that restarts answers again soon; the next round will tell.

@@ -10,6 +10,7 @@ use filejobs_store::Store;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::{Auth, Noting};
 use crate::problem::Problem;
 use crate::service::health::Probes;
 
@@ -28,6 +29,8 @@ pub struct Parts {
     pub sources: Sources,
     /// How the back ends are shown by `GET /api/health`.
     pub backends: Backends,
+    /// Whether callers are asked who they are.
+    pub auth: Auth,
 }
 
 /// Where a back end lives.
@@ -61,6 +64,8 @@ struct Inner {
     blobs: Blobs,
     limits: Limits,
     sources: Sources,
+    auth: Auth,
+    noting: Noting,
     probes: Probes,
     streams: Arc<Semaphore>,
     closing: CancellationToken,
@@ -84,6 +89,8 @@ impl App {
             streams: Arc::new(Semaphore::new(parts.limits.event_streams as usize)),
             limits: parts.limits,
             sources: parts.sources,
+            auth: parts.auth,
+            noting: Noting::default(),
             probes,
             closing: CancellationToken::new(),
             description: OnceLock::new(),
@@ -112,6 +119,16 @@ impl App {
     #[must_use]
     pub fn sources(&self) -> &Sources {
         &self.0.sources
+    }
+
+    /// Whether callers are asked who they are.
+    pub(crate) fn auth(&self) -> Auth {
+        self.0.auth
+    }
+
+    /// Keys whose use is just being noted.
+    pub(crate) fn noting(&self) -> &Noting {
+        &self.0.noting
     }
 
     /// The health checks.

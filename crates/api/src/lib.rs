@@ -5,6 +5,7 @@
 //! [`problem::Problem`].
 
 mod app;
+mod auth;
 mod docs;
 mod download;
 mod extract;
@@ -25,6 +26,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use app::{App, Backend, Backends, Parts};
+pub use auth::Auth;
 pub use openapi::document;
 pub use server::{Timeouts, serve};
 #[doc(hidden)]
@@ -32,15 +34,23 @@ pub use upload::read_form_for_fuzzing;
 
 use layers::{envelope, fallback};
 
+/// Every call with its method and path, for tests that must not forget one.
+#[doc(hidden)]
+pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let table = auth::access::TABLE.iter();
+    table.map(|((method, path), _)| (method.as_str(), *path))
+}
+
 /// Everything that answers: the API, its documentation and the pages.
 pub fn router(app: App) -> Router {
     let (api, _) = openapi::api().split_for_parts();
     let inside = Router::new()
         .nest("/api", api)
-        .merge(docs::router())
+        .merge(pages::router_of(docs::routes()))
         .merge(pages::router())
         .fallback(fallback::route_not_found)
         .method_not_allowed_fallback(fallback::method_not_allowed)
+        .layer(from_fn_with_state(app.clone(), auth::gate::gate))
         .layer(CatchPanicLayer::custom(fallback::panicked))
         .layer(from_fn(envelope::tell_route))
         .with_state(app.clone());

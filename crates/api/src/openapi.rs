@@ -1,11 +1,16 @@
 //! The OpenAPI description: made from the handlers, so that it cannot tell of calls that are not there.
 
 use filejobs_core::Limits;
+use http::Method;
 use utoipa::OpenApi;
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{self, RefOr, Schema};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::App;
+use crate::auth::access::{self, Access};
 use crate::problem::Code;
 
 /// What the description says beside the calls.
@@ -13,7 +18,7 @@ use crate::problem::Code;
 #[openapi(
     info(
         title = "Filejobs",
-        description = "Takes tables (CSV, XLSX, XLS) that people hand in, checks every row, keeps every bad cell with its place and reason, and stores the good rows as Parquet.\n\nEvery problem is `application/problem+json` (RFC 9457) with a stable `code`; `detail` says what to do. Every answer names its request in `X-Request-Id`.",
+        description = "Takes tables (CSV, XLSX, XLS) that people hand in, checks every row, keeps every bad cell with its place and reason, and stores the good rows as Parquet.\n\nEvery problem is `application/problem+json` (RFC 9457) with a stable `code`; `detail` says what to do. Every answer names its request in `X-Request-Id`.\n\nWhere the service asks for API keys, a key has scopes (`jobs:read`, `jobs:write`, or `admin`, which includes both) and, but for `admin`, one namespace: jobs of others do not exist for it.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(crate::problem::Body)),
@@ -44,18 +49,75 @@ pub fn document(limits: &Limits) -> openapi::OpenApi {
         .nest("/api", api())
         .split_for_parts();
     let mut document = calls;
-    for item in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
         if let Some(operation) = &mut item.get {
             bound_pages(operation, limits);
         }
-        let changing = [&mut item.post, &mut item.patch, &mut item.delete];
-        for operation in changing.into_iter().flatten() {
-            let refused = crate::problem::responses(&[Code::CrossSite]);
-            let refused = refused.into_iter().filter(|(status, _)| status == "403");
-            operation.responses.responses.extend(refused);
+        let calls = [
+            (Method::GET, &mut item.get),
+            (Method::POST, &mut item.post),
+            (Method::PATCH, &mut item.patch),
+            (Method::DELETE, &mut item.delete),
+        ];
+        for (method, operation) in calls {
+            if let Some(operation) = operation {
+                guard(operation, &method, access::of(&method, path));
+            }
         }
     }
+    let components = document.components.get_or_insert_default();
+    components.security_schemes.extend(schemes());
     document
+}
+
+/// How a key is sent.
+fn schemes() -> [(String, RefOr<SecurityScheme>); 2] {
+    let header = ApiKeyValue::with_description("X-API-KEY", "An API key, `fj_…`");
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("The same API key, `fj_…`"));
+    [
+        (
+            API_KEY.to_owned(),
+            RefOr::T(SecurityScheme::ApiKey(ApiKey::Header(header))),
+        ),
+        (
+            BEARER.to_owned(),
+            RefOr::T(SecurityScheme::Http(bearer.build())),
+        ),
+    ]
+}
+
+const API_KEY: &str = "api_key";
+const BEARER: &str = "bearer";
+
+/// What a call needs, and the refusals that it shares with all like it.
+fn guard(operation: &mut openapi::path::Operation, method: &Method, access: Access) {
+    let mut refusals = Vec::new();
+    if let Access::Needs(scope) = access {
+        refusals.extend([Code::MissingKey, Code::InvalidKey, Code::MissingScope]);
+        let either = [API_KEY, BEARER].map(|name| SecurityRequirement::new(name, [scope.as_str()]));
+        operation.security = Some(either.into());
+    }
+    if !method.is_safe() {
+        refusals.push(Code::CrossSite);
+    }
+    for (status, refused) in crate::problem::responses(&refusals) {
+        if !matches!(status.as_str(), "401" | "403") {
+            continue;
+        }
+        match operation.responses.responses.get_mut(&status) {
+            // What the call itself refuses stands there already.
+            Some(RefOr::T(own)) => {
+                if let RefOr::T(refused) = refused {
+                    own.description = format!("{} {}", refused.description, own.description);
+                }
+            }
+            _ => {
+                operation.responses.responses.insert(status, refused);
+            }
+        }
+    }
 }
 
 /// The size of a page is a matter of the service's settings, not of the code.
@@ -105,6 +167,8 @@ mod tests {
                 let responses = call["responses"].as_object().unwrap();
                 assert!(responses.contains_key("500"), "{method} {path}");
                 assert!(call["summary"].is_string(), "{method} {path}");
+                let open = call.get("security").is_none();
+                assert_eq!(open, !responses.contains_key("401"), "{method} {path}");
                 let job = path.contains("{id}") || path.contains("{task}");
                 assert_eq!(responses.contains_key("404"), job, "{method} {path}");
                 ids.push(call["operationId"].as_str().unwrap().to_owned());

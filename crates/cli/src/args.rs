@@ -10,6 +10,7 @@ use crate::check::Check;
 use crate::client::{self, Errors, Get, List, Results, Submit, Target, Wait, Watch};
 use crate::dev::Dev;
 use crate::exit::{Exit, Outcome};
+use crate::keys::Keys;
 use crate::sample::Sample;
 use crate::telemetry::Telemetry;
 use crate::terminal;
@@ -64,6 +65,7 @@ pub(crate) enum Command {
     /// Remove a job with its file, findings and results; a running one is cancelled instead
     Delete(Target),
 
+    Keys(Keys),
     Sample(Sample),
 
     /// Print the description of the HTTP API (OpenAPI 3.1)
@@ -126,6 +128,7 @@ impl Command {
             Self::Suspend(target) => block_on(target.suspend()),
             Self::Resume(target) => block_on(target.resume()),
             Self::Delete(target) => block_on(target.delete()),
+            Self::Keys(keys) => block_on(keys.run()),
             Self::Sample(sample) => sample.run(),
             Self::Openapi => {
                 let document = filejobs_api::document(&Limits::default());

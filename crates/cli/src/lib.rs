@@ -7,8 +7,10 @@
 mod args;
 mod check;
 mod client;
+mod config;
 mod dev;
 pub mod exit;
+mod keys;
 mod options;
 pub mod sample;
 mod telemetry;

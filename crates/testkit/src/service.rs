@@ -26,6 +26,7 @@ pub struct Builder {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     data: Option<PathBuf>,
+    listen: String,
 }
 
 /// A running service. It ends with the value, and with the test even when that is killed.
@@ -70,6 +71,13 @@ impl Builder {
         self
     }
 
+    /// Listens there, instead of on a free port of loopback.
+    #[must_use]
+    pub fn listen(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.listen);
+        self
+    }
+
     /// Starts it and waits until it is healthy.
     pub async fn start(self) -> anyhow::Result<Service> {
         let mut service = Service {
@@ -94,6 +102,7 @@ impl Service {
             arguments: Vec::new(),
             environment: Vec::new(),
             data: None,
+            listen: "127.0.0.1:0".to_owned(),
         }
     }
 
@@ -128,7 +137,7 @@ impl Service {
             .args([
                 "dev",
                 "--listen",
-                "127.0.0.1:0",
+                &self.builder.listen,
                 "--until-stdin-closes",
                 "--ready-file",
             ])

@@ -1,6 +1,5 @@
 //! `GET /api/openapi.json`, and a page that shows it without a single request to anywhere else.
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -11,6 +10,7 @@ use utoipa_axum::routes;
 
 use crate::App;
 use crate::extract::accept::JSON;
+use crate::pages::Route;
 use crate::problem::{Problem, problems};
 
 problems!(Problems:);
@@ -27,16 +27,17 @@ pub(crate) fn api() -> OpenApiRouter<App> {
 }
 
 /// The files of the page.
-pub(crate) fn router() -> Router<App> {
-    Router::new()
-        .route(
+pub(crate) fn routes() -> [Route; 2] {
+    [
+        Route::get(
             "/api/docs/docs.js",
             get(|| async { asset("text/javascript; charset=utf-8", include_str!("docs.js")) }),
-        )
-        .route(
+        ),
+        Route::get(
             "/api/docs/docs.css",
             get(|| async { asset("text/css; charset=utf-8", include_str!("docs.css")) }),
-        )
+        ),
+    ]
 }
 
 /// This description

@@ -26,10 +26,8 @@ const TRIES: u32 = 5;
     params(("id" = String, Path, format = "uuid", description = "The job")),
     responses((status = 204, description = "The job is gone, or cancelled if it was being processed"), Problems)
 )]
-pub(super) async fn delete(
-    State(app): State<App>,
-    JobPath(id): JobPath,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(State(app): State<App>, path: JobPath) -> Result<StatusCode, Problem> {
+    let id = path.id(&app).await?;
     let mut last = Error::NotFound;
     for _ in 0..TRIES {
         match app.store().delete(id).await {

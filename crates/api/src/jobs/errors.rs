@@ -132,7 +132,7 @@ struct ErrorParams {
 pub(crate) async fn errors(
     State(app): State<App>,
     OriginalUri(uri): OriginalUri,
-    JobPath(id): JobPath,
+    path: JobPath,
     headers: HeaderMap,
     mut query: Query,
 ) -> Result<Response, Problem> {
@@ -147,10 +147,11 @@ pub(crate) async fn errors(
     };
     query.finish()?;
     if media == CSV {
-        let job = super::find(&app, id).await?;
-        let lines = download::body(lines(app, id, filter));
+        let job = path.find(&app).await?;
+        let lines = download::body(lines(app, job.id, filter));
         return Ok(Download::new(CSV_UTF8, &job.filename, "-errors.csv", lines).into_response());
     }
+    let id = path.id(&app).await?;
     let listed = app
         .store()
         .findings(id, &filter, paging.into_page())

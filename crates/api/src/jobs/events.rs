@@ -107,14 +107,15 @@ struct EventParams {
 )]
 pub(super) async fn events(
     State(app): State<App>,
-    JobPath(id): JobPath,
+    path: JobPath,
     headers: HeaderMap,
     mut query: Query,
 ) -> Result<Response, Problem> {
     let after = query.number("after", 0, 9_007_199_254_740_991);
     query.finish()?;
     let after = last_event_id(&headers)?.or(after).unwrap_or(0);
-    let job = super::find(&app, id).await?;
+    let job = path.find(&app).await?;
+    let id = job.id;
     // The history only where JSON is asked for by name: all else, a blank `Accept` too, means the stream.
     if negotiate(&headers, &[STREAM, JSON]).is_ok_and(|media| media == JSON) {
         let events = app.store().events(id, after, BATCH).await?;

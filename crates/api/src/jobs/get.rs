@@ -32,10 +32,10 @@ problems!(Problems: JobNotFound);
 )]
 pub(super) async fn get(
     State(app): State<App>,
-    JobPath(id): JobPath,
+    path: JobPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let job = Job::from(super::find(&app, id).await?);
+    let job = Job::from(path.find(&app).await?);
     let body = serde_json::to_vec(&job).map_err(Problem::internal)?;
     let tag = entity_tag(&body);
     if matches(&headers, &tag) {

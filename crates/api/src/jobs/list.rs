@@ -14,11 +14,12 @@ use utoipa::IntoParams;
 
 use super::view::Job;
 use crate::App;
+use crate::auth::Caller;
 use crate::extract::paging::{Paging, next_link, total_pages};
 use crate::extract::query::Query;
 use crate::problem::{Problem, problems};
 
-problems!(Problems: InvalidParameter);
+problems!(Problems: InvalidParameter, OtherNamespace);
 
 /// A page of jobs.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -54,7 +55,7 @@ struct ListParams {
     /// Only jobs created then or earlier: RFC 3339, or `YYYY-MM-DD` for the whole day (UTC).
     #[param(example = "2026-01-31T12:00:00Z")]
     to_date: Option<String>,
-    /// Only jobs of this namespace.
+    /// Only jobs of this namespace; a key that is for one namespace lists no others anyway.
     #[param(
         min_length = 1,
         max_length = 63,
@@ -78,12 +79,14 @@ struct ListParams {
 )]
 pub(super) async fn list(
     State(app): State<App>,
+    caller: Caller,
     OriginalUri(uri): OriginalUri,
     mut query: Query,
 ) -> Result<Response, Problem> {
     let paging = Paging::<JobCursor>::take(&mut query, app.limits().page_size);
-    let filter = filter(&mut query);
+    let mut filter = filter(&mut query);
     query.finish()?;
+    filter.namespace = caller.namespace(filter.namespace.as_ref())?;
     let listed = app.store().jobs(&filter, paging.into_page()).await?;
     let body = JobList {
         total: listed.total,

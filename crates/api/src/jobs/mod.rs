@@ -36,14 +36,15 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .routes(routes!(schema::schema))
         .routes(routes!(events::events))
         .routes(routes!(webhooks::webhooks))
+        .routes(routes!(webhooks::resend))
         .routes(routes!(cancel::cancel))
         .routes(routes!(retry::retry))
         .routes(routes!(suspend::suspend))
         .routes(routes!(resume::resume))
 }
 
-/// The job with this id.
-pub(crate) async fn find(app: &App, id: JobId) -> Result<filejobs_store::Job, Problem> {
+/// The job with this id, whoever asks.
+async fn find(app: &App, id: JobId) -> Result<filejobs_store::Job, Problem> {
     app.store()
         .job(id)
         .await?

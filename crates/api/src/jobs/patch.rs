@@ -46,10 +46,11 @@ struct JobPatch {
 )]
 pub(super) async fn patch(
     State(app): State<App>,
-    JobPath(id): JobPath,
+    path: JobPath,
     JsonObject(body): JsonObject,
 ) -> Result<Job, Problem> {
     let priority = priority(&body)?;
+    let id = path.id(&app).await?;
     Ok(app.store().set_priority(id, priority).await?.into())
 }
 

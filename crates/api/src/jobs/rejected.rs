@@ -31,15 +31,12 @@ problems!(Problems: JobNotFound, NotReady, NoResults);
         Problems,
     )
 )]
-pub(super) async fn rejected(
-    State(app): State<App>,
-    JobPath(id): JobPath,
-) -> Result<Response, Problem> {
-    let job = super::find(&app, id).await?;
+pub(super) async fn rejected(State(app): State<App>, path: JobPath) -> Result<Response, Problem> {
+    let job = path.find(&app).await?;
     if !job.status.is_terminal() {
         return Err(super::view::not_ready(&job));
     }
-    let keys = app.store().rejected(id).await?;
+    let keys = app.store().rejected(job.id).await?;
     if keys.is_empty() {
         super::view::only_completed(&job)?;
         let header = Body::from(header(&job));

@@ -25,11 +25,8 @@ problems!(Problems: JobNotFound, NotReady, NoResults);
     params(("id" = String, Path, format = "uuid", description = "The job")),
     responses((status = 200, description = "The report", body = Report), Problems)
 )]
-pub(super) async fn report(
-    State(app): State<App>,
-    JobPath(id): JobPath,
-) -> Result<Response, Problem> {
-    let job = super::find(&app, id).await?;
+pub(super) async fn report(State(app): State<App>, path: JobPath) -> Result<Response, Problem> {
+    let job = path.find(&app).await?;
     let failure = match job.status {
         JobState::Completed => None,
         JobState::Failed => Some(failure(&job)),

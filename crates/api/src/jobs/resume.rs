@@ -20,6 +20,7 @@ problems!(Problems: JobNotFound, WrongState, StorageFull);
     params(("id" = String, Path, format = "uuid", description = "The job")),
     responses((status = 200, description = "The job as it stands now", body = Job), Problems)
 )]
-pub(super) async fn resume(State(app): State<App>, JobPath(id): JobPath) -> Result<Job, Problem> {
+pub(super) async fn resume(State(app): State<App>, path: JobPath) -> Result<Job, Problem> {
+    let id = path.id(&app).await?;
     Ok(app.store().resume(id).await?.into())
 }

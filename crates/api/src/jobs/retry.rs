@@ -22,7 +22,8 @@ problems!(Problems: NotRetryable, JobNotFound, StorageFull);
     params(("id" = String, Path, format = "uuid", description = "The job")),
     responses((status = 200, description = "The job, queued again", body = Job), Problems)
 )]
-pub(super) async fn retry(State(app): State<App>, JobPath(id): JobPath) -> Result<Job, Problem> {
+pub(super) async fn retry(State(app): State<App>, path: JobPath) -> Result<Job, Problem> {
+    let id = path.id(&app).await?;
     let job = app.store().retry(id).await.map_err(|error| match error {
         Error::Illegal(illegal) => Problem::new(
             Code::NotRetryable,

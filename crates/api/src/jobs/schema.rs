@@ -23,11 +23,8 @@ problems!(Problems: JobNotFound, NotReady, NoResults);
     params(("id" = String, Path, format = "uuid", description = "The job")),
     responses((status = 200, description = "The Table Schema", body = TableSchema), Problems)
 )]
-pub(super) async fn schema(
-    State(app): State<App>,
-    JobPath(id): JobPath,
-) -> Result<Response, Problem> {
-    let mut job = super::find(&app, id).await?;
+pub(super) async fn schema(State(app): State<App>, path: JobPath) -> Result<Response, Problem> {
+    let mut job = path.find(&app).await?;
     let applied = job.facts.as_mut().and_then(|facts| facts.schema.take());
     match applied.or_else(|| job.schema.take()) {
         Some(schema) => Ok(Json(schema).into_response()),

@@ -1,16 +1,19 @@
-//! `GET /api/jobs/{id}/webhooks`.
+//! `GET /api/jobs/{id}/webhooks` and `POST /api/jobs/{id}/webhooks/resend`.
 
 use axum::Json;
 use axum::extract::State;
+use filejobs_core::JobId;
 use filejobs_store::{DeliveryAttempt, DeliveryRecord};
+use http::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::App;
 use crate::extract::id::JobPath;
-use crate::problem::{Problem, problems};
+use crate::problem::{Code, Problem, problems};
 
 problems!(Problems: JobNotFound);
+problems!(ResendProblems: JobNotFound, NotReady, NoWebhook, StorageFull);
 
 /// Where and how the job's end was told.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -83,13 +86,46 @@ impl From<DeliveryAttempt> for Attempt {
 )]
 pub(super) async fn webhooks(
     State(app): State<App>,
-    JobPath(id): JobPath,
+    path: JobPath,
 ) -> Result<Json<WebhookList>, Problem> {
-    super::find(&app, id).await?;
+    list(&app, path.find(&app).await?.id).await
+}
+
+async fn list(app: &App, id: JobId) -> Result<Json<WebhookList>, Problem> {
     let records = app.store().deliveries(id).await?;
     Ok(Json(WebhookList {
         webhooks: records.into_iter().map(Webhook::from).collect(),
     }))
+}
+
+/// Sends the job's last webhook again
+///
+/// The same message under the same `webhook-id`, signed anew, so that a receiver that has it already can tell. It gets
+/// as many attempts and as much time as the first time; earlier attempts stay listed. A message that is still being
+/// sent is left alone.
+#[utoipa::path(
+    post,
+    path = "/jobs/{id}/webhooks/resend",
+    tag = "jobs",
+    operation_id = "resend_job_webhook",
+    params(("id" = String, Path, format = "uuid", description = "The job")),
+    responses((status = 202, description = "The webhooks; the last one is `pending`", body = WebhookList), ResendProblems)
+)]
+pub(super) async fn resend(
+    State(app): State<App>,
+    path: JobPath,
+) -> Result<(StatusCode, Json<WebhookList>), Problem> {
+    let job = path.find(&app).await?;
+    if app.store().resend_delivery(job.id).await?.is_some() {
+        return Ok((StatusCode::ACCEPTED, list(&app, job.id).await?));
+    }
+    if job.status.is_terminal() || job.webhook_url.is_none() {
+        return Err(Problem::new(
+            Code::NoWebhook,
+            "The job was handed in without a `webhook_url`, so there is nothing to send. Hand files in with one to be told of their end.",
+        ));
+    }
+    Err(super::view::not_ready(&job))
 }
 
 #[cfg(test)]
@@ -122,5 +158,27 @@ mod tests {
             .await
             .unwrap();
         insta::assert_json_snapshot!(service.get(&path).await.json());
+
+        let again = service.post(&format!("{path}/resend")).await;
+        assert_eq!(again.status, 202);
+        let sent = &again.json()["webhooks"][0];
+        assert_eq!(sent["id"], due[0].id.to_string(), "the same message");
+        assert_eq!(sent["state"], "pending");
+        assert_eq!(sent["attempts"].as_array().map(Vec::len), Some(1));
+        let due = service.store().due_deliveries(1, hold).await.unwrap();
+        assert_eq!((due.len(), due[0].attempts), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn what_was_never_to_be_sent_cannot_be_sent_again() {
+        let service = Service::start().await;
+        let untold = service.completed("a.csv", "id\n1\n").await;
+        let resend = |job| format!("/api/jobs/{job}/webhooks/resend");
+        let answer = service.post(&resend(untold)).await;
+        assert_eq!(answer.problem(), (409, "no_webhook".to_owned()));
+        let form = Form::file("a.csv", "id\n1\n").field("webhook_url", "https://example.org/hook");
+        let waiting = service.send(form.request()).await.job();
+        let answer = service.post(&resend(waiting)).await;
+        assert_eq!(answer.problem(), (409, "not_ready".to_owned()));
     }
 }

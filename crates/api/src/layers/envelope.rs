@@ -28,7 +28,11 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
         path: request.uri().path().to_owned(),
         route: None,
     };
-    let span = tracing::info_span!("request", request.id = %id.as_str());
+    let span = tracing::info_span!(
+        "request",
+        request.id = %id.as_str(),
+        key.prefix = tracing::field::Empty
+    );
     let mut response = if is_foreign(&request) {
         foreign().into_response()
     } else {
@@ -69,7 +73,8 @@ fn is_foreign(request: &Request) -> bool {
             .is_some_and(|site| site == "cross-site")
 }
 
-fn foreign() -> Problem {
+/// A page that is not ours made a browser send the request.
+pub(crate) fn foreign() -> Problem {
     Problem::new(
         Code::CrossSite,
         "A page of another site sent this request through a browser. Send it from the service's own pages, or by a program of yours.",

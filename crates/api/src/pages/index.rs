@@ -11,6 +11,7 @@ use super::assets::{LINKS, Links};
 use super::list::{Filter, LAST_PAGE, Pager};
 use super::show::{self, Badge, Moment};
 use crate::App;
+use crate::auth::Caller;
 use crate::extract::query::Query;
 use crate::jobs::view;
 use crate::problem::Problem;
@@ -22,6 +23,7 @@ const PAGE: u32 = 50;
 #[template(path = "index.html")]
 struct Index {
     links: &'static Links,
+    session: bool,
     upload_bytes: u64,
     upload_limit: String,
     summary: String,
@@ -50,6 +52,7 @@ struct Row {
 /// `GET /`. What a query asks for in vain is ignored: a page for people shows what there is.
 pub(super) async fn index(
     State(app): State<App>,
+    caller: Caller,
     headers: HeaderMap,
     mut query: Query,
 ) -> Result<Response, Problem> {
@@ -57,6 +60,7 @@ pub(super) async fn index(
     let status = query.word::<JobState>("status", String::new);
     let filter = JobFilter {
         status,
+        namespace: caller.namespace(None)?,
         ..JobFilter::default()
     };
     let wanted = Page::Offset {
@@ -67,6 +71,7 @@ pub(super) async fn index(
     let limit = app.limits().upload_bytes;
     let template = Index {
         links: &LINKS,
+        session: caller.is_session(),
         upload_bytes: limit,
         upload_limit: show::size(limit),
         summary: show::plural(listed.total, "job", "jobs"),

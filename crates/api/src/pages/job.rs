@@ -16,10 +16,11 @@ use super::assets::{LINKS, Links};
 use super::list::{Filter, LAST_PAGE, Pager};
 use super::show::{self, Badge};
 use crate::App;
+use crate::auth::Caller;
 use crate::extract::id::JobPath;
 use crate::extract::query::Query;
 use crate::jobs::view;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 use facts::Fact;
 use findings::Finding;
 use offers::{Action, Download};
@@ -32,12 +33,14 @@ const FINDINGS_PAGE: u32 = 50;
 #[template(path = "missing.html")]
 struct Missing {
     links: &'static Links,
+    session: bool,
 }
 
 #[derive(Debug, Template)]
 #[template(path = "job.html")]
 struct JobPage {
     links: &'static Links,
+    session: bool,
     filename: String,
     badge: Badge,
     announce: String,
@@ -70,6 +73,7 @@ struct Failure {
 /// `GET /jobs/{id}`.
 pub(super) async fn job(
     State(app): State<App>,
+    caller: Caller,
     path: Result<JobPath, Problem>,
     headers: HeaderMap,
     mut query: Query,
@@ -81,26 +85,45 @@ pub(super) async fn job(
         offset: (page - 1) * u64::from(FINDINGS_PAGE),
         limit: FINDINGS_PAGE,
     };
+    let session = caller.is_session();
     let found = match path {
-        Ok(JobPath(id)) => app
-            .store()
-            .job(id)
-            .await?
-            .zip(app.store().findings(id, &filter, wanted).await?),
+        Ok(path) => known(path.find(&app).await)?,
         Err(_) => None,
     };
+    let found = match found {
+        Some(job) => {
+            let listed = app.store().findings(job.id, &filter, wanted).await?;
+            listed.map(|listed| (job, listed))
+        }
+        None => None,
+    };
     let Some((job, listed)) = found else {
-        let missing = Missing { links: &LINKS };
+        let missing = Missing {
+            links: &LINKS,
+            session,
+        };
         return super::page(&missing, StatusCode::NOT_FOUND, &headers);
     };
     let link = |page| findings::href(job.id, code, page);
     let pager = Pager::new(page, listed.total, FINDINGS_PAGE, link);
     let findings = listed.items.into_iter().map(findings::finding).collect();
     super::page(
-        &render(&job, code, findings, pager),
+        &JobPage {
+            session,
+            ..render(&job, code, findings, pager)
+        },
         StatusCode::OK,
         &headers,
     )
+}
+
+/// The job, or `None` when there is none to be seen.
+fn known(found: Result<Job, Problem>) -> Result<Option<Job>, Problem> {
+    match found {
+        Ok(job) => Ok(Some(job)),
+        Err(problem) if problem.code() == Code::JobNotFound => Ok(None),
+        Err(problem) => Err(problem),
+    }
 }
 
 fn render(job: &Job, code: Option<FindingCode>, findings: Vec<Finding>, pager: Pager) -> JobPage {
@@ -108,6 +131,7 @@ fn render(job: &Job, code: Option<FindingCode>, findings: Vec<Finding>, pager: P
     let sentence = words::sentence(job);
     JobPage {
         links: &LINKS,
+        session: false,
         filename: show::text(&job.filename),
         badge,
         announce: words::announcement(job, badge, &sentence),

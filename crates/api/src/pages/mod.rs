@@ -1,4 +1,4 @@
-//! The web pages: `/` hands files in and lists jobs, `/jobs/{id}` shows one.
+//! The web pages: `/` hands files in and lists jobs, `/jobs/{id}` shows one, `/sign-in` takes an API key.
 //!
 //! The server renders everything that is seen; the one script only asks for a page again when something has changed
 //! and puts its new parts in place of the old. Nothing is loaded from elsewhere, and the content security policy
@@ -9,6 +9,7 @@ mod download;
 mod index;
 mod job;
 mod list;
+mod session;
 mod show;
 
 use askama::Template;
@@ -16,12 +17,14 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get, post};
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::App;
 use crate::problem::Problem;
+
+pub(crate) use session::sign_in;
 
 /// Scripts, styles and requests of our own only; no frames, no plug-ins, no inline code.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -29,16 +32,60 @@ const POLICY: HeaderValue = HeaderValue::from_static(
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 );
 
+/// A route that the OpenAPI description does not tell of.
+pub(crate) struct Route {
+    pub(crate) path: &'static str,
+    /// The methods that `handler` takes.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "tests hold the table of access against it")
+    )]
+    pub(crate) methods: &'static [Method],
+    handler: MethodRouter<App>,
+}
+
+impl Route {
+    /// One that takes `GET`.
+    pub(crate) fn get(path: &'static str, handler: MethodRouter<App>) -> Self {
+        Self {
+            path,
+            methods: &[Method::GET],
+            handler,
+        }
+    }
+}
+
+/// A router of such routes.
+pub(crate) fn router_of(routes: impl IntoIterator<Item = Route>) -> Router<App> {
+    let add = |router: Router<App>, route: Route| router.route(route.path, route.handler);
+    routes.into_iter().fold(Router::new(), add)
+}
+
 /// Routes of the pages, beside those under `/api`.
+pub(crate) fn routes() -> [Route; 8] {
+    [
+        Route::get("/", get(index::index)),
+        Route::get("/jobs/{id}", get(job::job)),
+        Route::get("/jobs/{id}/results.csv", get(download::results_csv)),
+        Route::get("/jobs/{id}/results.parquet", get(download::results_parquet)),
+        Route::get("/jobs/{id}/errors.csv", get(download::errors_csv)),
+        Route::get("/assets/{name}", get(assets::asset)),
+        Route {
+            path: "/sign-in",
+            methods: &[Method::GET, Method::POST],
+            handler: get(session::form).post(session::begin),
+        },
+        Route {
+            path: "/sign-out",
+            methods: &[Method::POST],
+            handler: post(session::end),
+        },
+    ]
+}
+
+/// The pages.
 pub(crate) fn router() -> Router<App> {
-    Router::new()
-        .route("/", get(index::index))
-        .route("/jobs/{id}", get(job::job))
-        .route("/jobs/{id}/results.csv", get(download::results_csv))
-        .route("/jobs/{id}/results.parquet", get(download::results_parquet))
-        .route("/jobs/{id}/errors.csv", get(download::errors_csv))
-        .route("/assets/{name}", get(assets::asset))
-        .layer(from_fn(guard))
+    router_of(routes()).layer(from_fn(guard))
 }
 
 async fn guard(request: Request, next: Next) -> Response {

@@ -52,6 +52,14 @@ codes! {
     InvalidBody = "invalid_body", BAD_REQUEST, "Members of the body cannot be used";
     /// Only a failed or cancelled job can be retried.
     NotRetryable = "not_retryable", BAD_REQUEST, "The job cannot be retried";
+    /// The call needs an API key and none was sent.
+    MissingKey = "missing_key", UNAUTHORIZED, "An API key is needed";
+    /// The API key is unknown, expired, revoked or unreadable.
+    InvalidKey = "invalid_key", UNAUTHORIZED, "The API key cannot be used";
+    /// The API key does not allow this call.
+    MissingScope = "missing_scope", FORBIDDEN, "The API key does not allow this";
+    /// The API key is for another namespace.
+    OtherNamespace = "other_namespace", FORBIDDEN, "The API key is for another namespace";
     /// A page of another site made a browser send a request that changes something.
     CrossSite = "cross_site", FORBIDDEN, "The request comes from a page of another site";
     /// No job has this id.
@@ -72,6 +80,8 @@ codes! {
     NotReady = "not_ready", CONFLICT, "The job has not got that far";
     /// The job ended without what was asked for.
     NoResults = "no_results", CONFLICT, "The job ended without this";
+    /// The job's end is told nobody.
+    NoWebhook = "no_webhook", CONFLICT, "The job has no webhook";
     /// An upload with this idempotency key is under way.
     KeyInFlight = "idempotency_key_in_flight", CONFLICT, "An upload with this idempotency key is under way";
     /// The body is larger than a limit.

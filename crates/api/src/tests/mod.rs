@@ -5,6 +5,7 @@
 mod answers;
 mod bad_requests;
 mod form;
+mod keys;
 mod work;
 
 use std::fmt::Write;
@@ -29,7 +30,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use crate::{App, Backend, Backends, Parts};
+use crate::{App, Auth, Backend, Backends, Parts};
 
 pub(crate) use form::Form;
 
@@ -55,6 +56,15 @@ impl Service {
 
     /// A service with other limits.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Limits)) -> Self {
+        Self::start_as(Auth::None, change).await
+    }
+
+    /// A service that asks for keys.
+    pub(crate) async fn with_keys() -> Self {
+        Self::start_as(Auth::Keys, |_| {}).await
+    }
+
+    async fn start_as(auth: Auth, change: impl FnOnce(&mut Limits)) -> Self {
         let mut limits = Limits::default();
         change(&mut limits);
         let folder = tempfile::tempdir().unwrap();
@@ -74,6 +84,7 @@ impl Service {
                 redis: Backend::Embedded,
                 storage: Backend::Remote,
             },
+            auth,
         });
         Self {
             router: crate::router(app.clone()),
@@ -90,6 +101,11 @@ impl Service {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Moves the clock on.
+    pub(crate) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
     }
 
     /// How many files lie in the blob store.

@@ -26,11 +26,11 @@ pub(crate) struct Accepted {
 /// hangs up meanwhile leaves either a whole job or nothing.
 pub(crate) async fn commit(
     app: App,
+    namespace: Namespace,
     form: Form<Received>,
     hold: Option<Hold>,
 ) -> Result<Accepted, Problem> {
     let Form { fields, file } = form;
-    let namespace = fields.namespace.clone().unwrap_or_default();
     let Some(mut hold) = hold else {
         check_queue(&app, &namespace).await?;
         let job = create(&app, namespace, fields, file, None).await?;

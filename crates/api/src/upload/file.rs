@@ -8,6 +8,7 @@ use filejobs_core::{Content, FileName, FileType, Limits};
 use super::fields::Fields;
 use super::form::{Receiver, too_large};
 use super::key::Hold;
+use crate::auth::Caller;
 use crate::problem::{Code, FieldError, Place, Problem};
 
 /// Checks a file while it comes; holds its first bytes back until they have told what it is.
@@ -105,15 +106,22 @@ pub(crate) struct Received {
 pub(crate) struct Storing<'a> {
     blobs: &'a Blobs,
     limits: &'a Limits,
+    caller: &'a Caller,
     hold: Option<&'a mut Hold>,
     open: Option<(Inspector, Staged)>,
 }
 
 impl<'a> Storing<'a> {
-    pub(crate) fn new(blobs: &'a Blobs, limits: &'a Limits, hold: Option<&'a mut Hold>) -> Self {
+    pub(crate) fn new(
+        blobs: &'a Blobs,
+        limits: &'a Limits,
+        caller: &'a Caller,
+        hold: Option<&'a mut Hold>,
+    ) -> Self {
         Self {
             blobs,
             limits,
+            caller,
             hold,
             open: None,
         }
@@ -128,8 +136,9 @@ impl Receiver for Storing<'_> {
 
     async fn begin(&mut self, name: FileName, fields: &Fields) -> Result<(), Problem> {
         let inspector = Inspector::new(name, self.limits)?;
+        let namespace = self.caller.namespace(fields.namespace.as_ref())?;
         if let Some(hold) = &mut self.hold {
-            hold.early(fields.namespace.as_ref()).await?;
+            hold.early(namespace.as_ref()).await?;
         }
         self.open = Some((inspector, self.blobs.stage().await?));
         Ok(())

@@ -24,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::App;
+use crate::auth::Caller;
 use crate::jobs::view::{self, Job};
 use crate::problem::{Code, Problem, problems};
 pub(crate) use fields::MAX_PRIORITY;
@@ -43,6 +44,7 @@ problems!(
     BodyTooLarge,
     UnsupportedMediaType,
     KeyReused,
+    OtherNamespace,
     QueueFull,
     StorageFull,
 );
@@ -73,7 +75,7 @@ struct UploadForm {
     schema: Option<TableSchema>,
     /// What is not to be detected, as JSON.
     options: Option<Options>,
-    /// Whose quota the job counts against: a DNS label.
+    /// Whose quota the job counts against: a DNS label. Left out, that of the API key.
     #[schema(min_length = 1, max_length = 63, default = "default")]
     namespace: Option<String>,
 }
@@ -113,16 +115,20 @@ struct AcceptedJob {
 )]
 async fn upload(
     State(app): State<App>,
+    caller: Caller,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let boundary = boundary(&headers)?;
     refuse_announced(&headers, app.limits())?;
     let mut hold = Hold::of(&app, &headers)?;
-    let mut storing = Storing::new(app.blobs(), app.limits(), hold.as_mut());
+    let mut storing = Storing::new(app.blobs(), app.limits(), &caller, hold.as_mut());
     let stream = body.into_data_stream();
     let form = form::read(stream, &boundary, app.limits(), &mut storing).await?;
-    let commit = tokio::spawn(commit(app, form, hold));
+    // A namespace that came behind the file is known only now.
+    let namespace = caller.namespace(form.fields.namespace.as_ref())?;
+    let commit = commit(app, namespace.unwrap_or_default(), form, hold);
+    let commit = tokio::spawn(commit);
     Ok(answer(commit.await.map_err(Problem::internal)??))
 }
 

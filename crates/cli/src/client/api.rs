@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use filejobs_core::Sources;
 use filejobs_core::retry::RetryPolicy;
+use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, Request, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
@@ -104,8 +105,24 @@ pub(crate) enum Repeat {
     BeforeSent,
 }
 
+/// The headers of every call: the key, where there is one.
+fn headers(key: Option<&str>) -> Result<HeaderMap, Stop> {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = key.map(str::trim).filter(|key| !key.is_empty()) {
+        let mut value = HeaderValue::from_str(key).map_err(|_| {
+            Stop::usage(&[
+                "FILEJOBS_API_KEY (--api-key): an API key has letters, digits and `_` only"
+                    .to_owned(),
+            ])
+        })?;
+        value.set_sensitive(true);
+        headers.insert("x-api-key", value);
+    }
+    Ok(headers)
+}
+
 impl Api {
-    pub(crate) fn new(base: Url, retries: u32) -> Result<Self, Stop> {
+    pub(crate) fn new(base: Url, key: Option<&str>, retries: u32) -> Result<Self, Stop> {
         // The default provider would need cmake and a C++ tool chain. Set already is set by us.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder()
@@ -113,6 +130,7 @@ impl Api {
             .connect_timeout(CONNECT)
             .read_timeout(SILENCE)
             .redirect(reqwest::redirect::Policy::none())
+            .default_headers(headers(key)?)
             .build()?;
         let retry = RetryPolicy {
             max_attempts: retries.saturating_add(1),
@@ -304,7 +322,7 @@ mod tests {
     use super::*;
 
     fn api(base: &str) -> Api {
-        Api::new(base.parse().unwrap(), 0).unwrap()
+        Api::new(base.parse().unwrap(), None, 0).unwrap()
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::Args;
 use reqwest::Url;
 
+use crate::config::Secret;
 use crate::exit::{Outcome, Stop};
 
 pub(crate) use act::Target;
@@ -35,6 +36,15 @@ pub(crate) struct Server {
     )]
     url: Url,
 
+    /// API key, where the service asks for one
+    #[arg(
+        long,
+        env = "FILEJOBS_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    api_key: Option<Secret>,
+
     /// How often a call is repeated when the service is out of reach
     #[arg(long, default_value_t = 4, value_name = "N")]
     retries: u32,
@@ -50,7 +60,8 @@ impl Server {
             let problem = format!("--server: {} is no http or https address", self.url);
             return Err(Stop::usage(&[problem]));
         }
-        api::Api::new(self.url.clone(), self.retries)
+        let key = self.api_key.as_ref().map(Secret::reveal);
+        api::Api::new(self.url.clone(), key, self.retries)
     }
 }
 

@@ -8,7 +8,7 @@ use filejobs_core::Limits;
 use filejobs_core::retry::RetryPolicy;
 use filejobs_scheduler::webhook;
 
-use super::secret::Secret;
+use crate::config::Secret;
 
 /// Most engines that run at a time unless somebody asks for more.
 const SLOTS: usize = 4;

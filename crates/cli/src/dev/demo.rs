@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use filejobs_core::JobState;
+use filejobs_core::{ApiKey, JobState};
 use reqwest::Url;
 use serde_json::Value;
 
@@ -19,8 +19,13 @@ use crate::terminal::{self, Progress, shown};
 const FIRST: u64 = 12;
 
 /// Hands the file in, follows its job and shows a summary.
-pub(crate) async fn run(base: &Url, file: &Path, options: FileOptions) -> Outcome<()> {
-    let api = Api::new(base.clone(), 2)?;
+pub(crate) async fn run(
+    base: &Url,
+    key: Option<&ApiKey>,
+    file: &Path,
+    options: FileOptions,
+) -> Outcome<()> {
+    let api = Api::new(base.clone(), key.map(ApiKey::reveal), 2)?;
     let (beside, options) = match beside(file) {
         Some(schema) if options.schema_path().is_none() => {
             (Some(schema.clone()), options.schema_or(Some(schema)))

@@ -4,7 +4,6 @@ mod config;
 mod demo;
 mod listen;
 mod lock;
-mod secret;
 mod services;
 mod stop;
 
@@ -16,6 +15,7 @@ use clap::Args;
 use reqwest::Url;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::{Access, AuthMode};
 use crate::exit::{Exit, Outcome, Stop};
 use crate::options::FileOptions;
 use crate::terminal;
@@ -53,6 +53,9 @@ pub(crate) struct Dev {
     webhooks: Webhooks,
 
     #[command(flatten)]
+    access: Access,
+
+    #[command(flatten)]
     options: FileOptions,
 }
 
@@ -60,6 +63,7 @@ impl Dev {
     pub(crate) fn run(self) -> Outcome {
         let mut problems = config::problems(&self.storage, &self.processing, &self.webhooks);
         problems.extend(self.options.options().err().unwrap_or_default());
+        problems.extend(self.access.bootstrap().err());
         if let Some(file) = self.file.as_ref().filter(|file| !file.is_file()) {
             problems.push(format!("{}: no such file", file.display()));
         }
@@ -90,7 +94,15 @@ impl Dev {
         if self.until_stdin_closes {
             stop::when_stdin_closes(&stop)?;
         }
+        let usual = if address.ip().is_loopback() {
+            AuthMode::None
+        } else {
+            AuthMode::Keys
+        };
+        let auth = self.access.mode(usual);
         let settings = services::Settings {
+            auth,
+            bootstrap: self.access.bootstrap().unwrap_or_default(),
             storage: &self.storage,
             processing: &self.processing,
             webhooks: &self.webhooks,
@@ -99,10 +111,17 @@ impl Dev {
         if let Some(path) = &self.ready_file {
             write_ready(path, &base)?;
         }
-        self.greet(&base, address, moved)?;
+        self.greet(&base, address, moved, auth)?;
         if let Some(file) = &self.file {
+            let options = self.options.clone();
+            let demo = async {
+                let guest = services.guest(auth).await?;
+                let shown = demo::run(&base, guest.key(), file, options).await;
+                guest.leave().await;
+                shown
+            };
             let shown = tokio::select! {
-                shown = demo::run(&base, file, self.options.clone()) => shown,
+                shown = demo => shown,
                 () = stop.cancelled() => Ok(()),
             };
             if let Err(stopped) = shown {
@@ -117,7 +136,13 @@ impl Dev {
         Ok(Exit::Clean)
     }
 
-    fn greet(&self, base: &Url, address: SocketAddr, moved: bool) -> anyhow::Result<()> {
+    fn greet(
+        &self,
+        base: &Url,
+        address: SocketAddr,
+        moved: bool,
+        auth: AuthMode,
+    ) -> anyhow::Result<()> {
         if moved {
             let wanted = listen::DEFAULT.port();
             eprintln!(
@@ -125,10 +150,15 @@ impl Dev {
                 address.port()
             );
         }
-        if !address.ip().is_loopback() {
-            eprintln!(
+        match auth {
+            AuthMode::None if !address.ip().is_loopback() => eprintln!(
                 "note: {address} can be reached from other machines, and nobody is asked who they are"
-            );
+            ),
+            AuthMode::None => {}
+            AuthMode::Keys => eprintln!(
+                "note: callers need an API key; `filejobs keys create --name NAME --data-dir {}` makes one",
+                self.storage.data_dir.display()
+            ),
         }
         let at = |path| base.join(path).map(|url| url.to_string());
         let places = [

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use filejobs_api::{App, Backend, Timeouts};
+use filejobs_api::{App, Auth, Backend, Timeouts};
 use filejobs_blobs::Blobs;
-use filejobs_core::{Limits, Sources};
+use filejobs_core::{ApiKey, Grant, Limits, Sources};
 use filejobs_queue::{Memory, Queue};
 use filejobs_store::Store;
 use filejobs_store_sqlite::SqliteStore;
@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{self, Processing, Storage, Webhooks};
+use crate::config::AuthMode;
 
 /// Tickets that may lie in the queue; the scheduler never publishes nearly as many ahead of the workers.
 const TICKETS: usize = 4096;
@@ -28,6 +29,8 @@ const STOP: Duration = Duration::from_secs(20);
 
 /// What the services are made from.
 pub(crate) struct Settings<'a> {
+    pub(crate) auth: AuthMode,
+    pub(crate) bootstrap: Option<ApiKey>,
     pub(crate) storage: &'a Storage,
     pub(crate) processing: &'a Processing,
     pub(crate) webhooks: &'a Webhooks,
@@ -78,7 +81,7 @@ impl Backends {
         }
     }
 
-    fn for_api(&self, limits: Limits) -> filejobs_api::Parts {
+    fn for_api(&self, auth: AuthMode, limits: Limits) -> filejobs_api::Parts {
         filejobs_api::Parts {
             store: self.store.clone(),
             queue: self.queue.clone(),
@@ -89,6 +92,10 @@ impl Backends {
                 db: Backend::Embedded,
                 redis: Backend::Embedded,
                 storage: Backend::Embedded,
+            },
+            auth: match auth {
+                AuthMode::Keys => Auth::Keys,
+                AuthMode::None => Auth::None,
             },
         }
     }
@@ -113,9 +120,35 @@ fn worker_config(
     })
 }
 
+/// How long the key for this process' own calls lives should nobody take it back.
+const GUEST: Duration = Duration::from_hours(1);
+
+/// A caller from within.
+pub(crate) struct Guest {
+    store: Arc<dyn Store>,
+    key: Option<ApiKey>,
+}
+
+impl Guest {
+    /// What it sends, where callers need it.
+    pub(crate) fn key(&self) -> Option<&ApiKey> {
+        self.key.as_ref()
+    }
+
+    /// Takes the key back.
+    pub(crate) async fn leave(self) {
+        let Some(key) = self.key else { return };
+        if let Err(error) = self.store.revoke_api_key(key.prefix()).await {
+            tracing::warn!(key.prefix = %key.prefix(), %error, "a key is left to its expiry");
+        }
+    }
+}
+
 /// Scheduler, worker and API, running.
 pub(crate) struct Services {
     running: JoinSet<(&'static str, anyhow::Result<()>)>,
+    store: Arc<dyn Store>,
+    sources: Sources,
 }
 
 impl Services {
@@ -126,6 +159,8 @@ impl Services {
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
         let Settings {
+            auth,
+            bootstrap,
             storage,
             processing,
             webhooks,
@@ -135,6 +170,9 @@ impl Services {
         filejobs_scheduler::take_over(&backends.for_scheduler())
             .await
             .context("what the previous process left cannot be taken over")?;
+        if let Some(key) = bootstrap {
+            crate::keys::bootstrap(&*backends.store, &key).await?;
+        }
         let scheduler = filejobs_scheduler::Config {
             retry: processing.retry(),
             keep_ended: storage.keep,
@@ -142,7 +180,7 @@ impl Services {
             ..filejobs_scheduler::Config::default()
         };
         let worker = worker_config(storage, processing, limits.clone(), &backends.sources)?;
-        let app = App::new(backends.for_api(limits));
+        let app = App::new(backends.for_api(auth, limits));
 
         let mut running = JoinSet::new();
         let (parts, token) = (backends.for_scheduler(), stop.clone());
@@ -172,7 +210,28 @@ impl Services {
             filejobs_api::serve(listener, app, timeouts, token.cancelled_owned()).await;
             ("API", Ok(()))
         });
-        Ok(Self { running })
+        Ok(Self {
+            running,
+            store: backends.store,
+            sources: backends.sources,
+        })
+    }
+
+    /// A key for this process' own calls, where callers need one.
+    pub(crate) async fn guest(&self, auth: AuthMode) -> anyhow::Result<Guest> {
+        let key = match auth {
+            AuthMode::None => None,
+            AuthMode::Keys => {
+                let (name, lives) = ("filejobs dev FILE".parse()?, Some(GUEST));
+                let made =
+                    crate::keys::create(&*self.store, &self.sources, name, Grant::admin(), lives);
+                Some(made.await?.0)
+            }
+        };
+        Ok(Guest {
+            store: self.store.clone(),
+            key,
+        })
     }
 
     /// Waits until `stop`, then until all have ended. A service that ends early stops the others.

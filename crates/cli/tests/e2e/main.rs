@@ -12,6 +12,7 @@ mod crash;
 mod disk;
 mod events;
 mod hostile;
+mod keys;
 mod lifecycle;
 mod uploads;
 mod webhooks;

@@ -87,7 +87,7 @@ struct ResultParams {
 )]
 pub(crate) async fn results(
     State(app): State<App>,
-    JobPath(id): JobPath,
+    path: JobPath,
     headers: HeaderMap,
     mut query: Query,
 ) -> Result<Response, Problem> {
@@ -95,9 +95,9 @@ pub(crate) async fn results(
     let limit = query.number("limit", 1, MAX_LIMIT).unwrap_or(DEFAULT_LIMIT);
     let offset = query.number("offset", 0, MAX_OFFSET).unwrap_or(0);
     query.finish()?;
-    let job = super::find(&app, id).await?;
+    let job = path.find(&app).await?;
     super::view::only_completed(&job)?;
-    let parts = app.store().parts(id).await?;
+    let parts = app.store().parts(job.id).await?;
     match media {
         CSV => {
             let rows = CsvRows::new(Rows::all(&app, parts), column_names(&job));
