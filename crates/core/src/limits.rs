@@ -41,6 +41,8 @@ pub struct Limits {
     pub workbook_entries: u32,
     /// Cells read from a sheet.
     pub workbook_cells: u64,
+    /// Empty rows of a sheet between two rows with cells: a lost cell far away is not a table.
+    pub workbook_empty_rows: u32,
     /// Address space of the engine process.
     pub engine_memory_bytes: u64,
     /// Processor time of the engine process, in seconds.
@@ -80,6 +82,7 @@ impl Default for Limits {
             workbook_ratio: 100,
             workbook_entries: 10_000,
             workbook_cells: 100_000_000,
+            workbook_empty_rows: 100_000,
             engine_memory_bytes: 1024 * MIB,
             engine_cpu_seconds: 600,
             engine_file_bytes: 16 * 1024 * MIB,

@@ -313,6 +313,16 @@ impl<'a> Rows<'a> {
 
     /// The rows between the last one and `row` are blank.
     fn skip_rows(&mut self, row: u32) -> Result<(), Stop> {
+        let most = self.limits.workbook_empty_rows;
+        if row.saturating_sub(self.row + 1) > most {
+            return Err(limit(format!(
+                "The sheet is empty between row {} and row {}; at most {most} empty rows are taken in a table: delete \
+                 what stands below them, or have the limit raised",
+                self.row + 1,
+                row + 1,
+            ))
+            .into());
+        }
         for blank in self.row + 1..row {
             self.push(blank, RowKind::Blank)?;
         }

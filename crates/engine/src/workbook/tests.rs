@@ -150,15 +150,26 @@ fn absent_rows_are_blank_and_absent_cells_are_empty() {
 }
 
 #[test]
-fn a_cell_at_the_far_corner_costs_blank_rows_and_nothing_else() {
-    let bytes = workbook(|sheet| {
-        sheet.write(0, 0, "a").unwrap();
-        sheet.write(1_048_575, 16_383, 1).unwrap();
-    });
-    let read = read(bytes);
-    assert_eq!(read.rows.len(), 1_048_575);
-    assert_eq!(read.rows[1_048_573], "1048575: Blank ");
-    assert_eq!(read.rows[1_048_574].len(), "1048576: ".len() + 16_383 + 1);
+fn empty_rows_before_a_far_cell_are_counted_up_to_the_limit() {
+    let far = |row| {
+        let bytes = workbook(|sheet| {
+            sheet.write(0, 0, "a").unwrap();
+            sheet.write(row, 16_383, 1).unwrap();
+        });
+        read_with(bytes, &Options::default(), &Limits::default())
+    };
+    let most = Limits::default().workbook_empty_rows;
+    let read = far(most + 1).unwrap();
+    assert_eq!(read.rows.len(), 100_001);
+    assert_eq!(read.rows[99_999], "100001: Blank ");
+    assert_eq!(read.rows[100_000].len(), "100002: ".len() + 16_383 + 1);
+    for row in [most + 2, 1_048_575] {
+        let found = far(row).map(|read| read.rows.len());
+        assert!(
+            matches!(&found, Err(ReadError::Failure(f)) if f.code == FailureCode::LimitExceeded),
+            "{found:?}"
+        );
+    }
 }
 
 #[test]
