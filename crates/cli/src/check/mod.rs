@@ -20,6 +20,7 @@ use filejobs_engine::task::{Processor, Request, RunResult, Step};
 use filejobs_worker::{Ending, EngineCommand};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::{Exit, Outcome, Stop};
 use crate::options::FileOptions;
@@ -79,6 +80,8 @@ impl Check {
             file_type,
             ..request
         };
+        // Listened for from here on: a Ctrl-C before the child has started would leave the folder behind.
+        let interrupt = signal(SignalKind::interrupt())?;
         // The scratch folder stands where the outputs go, so that they move there by renaming.
         let scratch = match &self.out {
             Some(out) => {
@@ -91,7 +94,10 @@ impl Check {
             }
             None => tempfile::tempdir().context("no temporary folder can be made")?,
         };
-        let Some(ending) = self.follow(&request, &input, scratch.path()).await? else {
+        let Some(ending) = self
+            .follow(&request, &input, scratch.path(), interrupt)
+            .await?
+        else {
             return Ok(Exit::Cancelled);
         };
         let (result, failure) = match ending {
@@ -200,12 +206,12 @@ impl Check {
         request: &Request,
         input: &File,
         scratch: &Path,
+        mut interrupt: Signal,
     ) -> Outcome<Option<Ending>> {
         let size = input.metadata()?.len();
         let bar = Progress::bytes(size, "checking", self.json);
-        let interrupted = async {
-            // Without a handler Ctrl-C still ends the process, only less tidily.
-            if tokio::signal::ctrl_c().await.is_err() {
+        let interrupted = async move {
+            if interrupt.recv().await.is_none() {
                 std::future::pending::<()>().await;
             }
         };
