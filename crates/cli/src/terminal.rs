@@ -100,12 +100,22 @@ pub(crate) fn table(header: &[&str]) -> Table {
     let under_header = LineStyle::none().fill('─').junction('─');
     table.load_style(presets::NOTHING.header_separator(under_header));
     table.set_header(header.iter().map(Cell::new));
-    table.set_content_arrangement(if std::io::stdout().is_terminal() {
-        ContentArrangement::Dynamic
+    if std::io::stdout().is_terminal() {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(believable(table.width()));
     } else {
-        ContentArrangement::Disabled
-    });
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
     table
+}
+
+/// The width of a terminal that reported `columns`. Some report none or 0, and one letter a line helps nobody.
+fn believable(columns: Option<u16>) -> u16 {
+    const USUAL: u16 = 80;
+    const NARROWEST: u16 = 20;
+    columns
+        .filter(|columns| *columns >= NARROWEST)
+        .unwrap_or(USUAL)
 }
 
 /// Writes a table to standard output.
@@ -220,6 +230,12 @@ impl Drop for Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_that_knows_no_width_has_the_usual_one() {
+        let widths = [None, Some(0), Some(19), Some(20), Some(200)].map(believable);
+        assert_eq!(widths, [80, 80, 80, 20, 200]);
+    }
 
     #[test]
     fn strangers_text_cannot_steer_the_terminal() {
