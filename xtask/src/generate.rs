@@ -25,8 +25,11 @@ const FILES: &[Generated] = &[
     ("docs/configuration.md", configuration),
 ];
 
-/// Writes what the checked queries mean to the database, so that the crate builds without one.
-const QUERIES: &str = "crates/store/sqlite/prepare";
+/// Each writes what the checked queries of a store mean to its database, so that the crate builds without one.
+const QUERIES: &[&str] = &[
+    "crates/store/postgres/prepare",
+    "crates/store/sqlite/prepare",
+];
 
 /// The subcommand.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -35,7 +38,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         return check();
     }
     tools::sqlite()?;
-    run_command(&mut Command::new(QUERIES))?;
+    tools::postgres()?;
+    for queries in QUERIES {
+        run_command(&mut Command::new(queries))?;
+    }
     for (path, make) in FILES {
         let text = make()?;
         if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
@@ -53,7 +59,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 /// Fails when the stored meaning of the queries is not what migrations and queries give.
 pub(crate) fn check_queries() -> anyhow::Result<()> {
     tools::sqlite()?;
-    run_command(Command::new(QUERIES).arg("--check"))
+    tools::postgres()?;
+    for queries in QUERIES {
+        run_command(Command::new(queries).arg("--check"))?;
+    }
+    Ok(())
 }
 
 /// Fails when a file is not what the code gives.

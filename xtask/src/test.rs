@@ -115,6 +115,9 @@ fn rust() -> Count {
         }
         say(format_args!("browser tests will be skipped: {error:#}"));
     }
+    if let Err(error) = tools::postgres() {
+        return one("postgres", Err(error));
+    }
     if let Err(error) = tools::redis() {
         return one("redis", Err(error));
     }

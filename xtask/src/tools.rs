@@ -109,6 +109,22 @@ pub(crate) fn redis() -> anyhow::Result<()> {
     debian(&[("redis-server", "redis-server"), ("openssl", "openssl")])
 }
 
+/// Makes sure that a Postgres server is there. Debian has its programs outside of the path, so it is found by its folder.
+pub(crate) fn postgres() -> anyhow::Result<()> {
+    let in_debian = || {
+        let versions = std::fs::read_dir("/usr/lib/postgresql")
+            .into_iter()
+            .flatten();
+        let mut folders = versions.flatten().map(|version| version.path().join("bin"));
+        folders.any(|folder| folder.join("initdb").exists())
+    };
+    if in_debian() {
+        return Ok(());
+    }
+    debian(&[("initdb", "postgresql")])
+        .or_else(|error| if in_debian() { Ok(()) } else { Err(error) })
+}
+
 /// Makes sure that the shell of `SQLite` is there.
 pub(crate) fn sqlite() -> anyhow::Result<()> {
     debian(&[("sqlite3", "sqlite3")])

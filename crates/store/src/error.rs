@@ -42,6 +42,14 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The database's schema is older than this program needs.
+    #[error(
+        "the database is {absent} migrations behind this program: run `filejobs migrate` with the same database, then start again"
+    )]
+    Outdated {
+        /// How many migrations it lacks.
+        absent: usize,
+    },
     /// A findings file that could not be read back.
     #[error("reading the findings failed")]
     Findings(#[source] std::io::Error),
@@ -57,7 +65,9 @@ impl Error {
                 ErrorClass::Conflict
             }
             Self::Full(_) | Self::Unavailable { .. } => ErrorClass::Transient,
-            Self::Backend { .. } | Self::Findings(_) => ErrorClass::Permanent,
+            Self::Backend { .. } | Self::Outdated { .. } | Self::Findings(_) => {
+                ErrorClass::Permanent
+            }
         }
     }
 
@@ -73,6 +83,7 @@ impl Error {
             Self::Full(_) => "Full",
             Self::Unavailable { .. } => "Unavailable",
             Self::Backend { .. } => "Backend",
+            Self::Outdated { .. } => "Outdated",
             Self::Findings(_) => "Findings",
         }
     }

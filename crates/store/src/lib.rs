@@ -11,8 +11,11 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod effects;
 mod error;
+pub mod findings_file;
 mod model;
+pub mod rows;
 pub mod telling;
 pub mod verdict;
 

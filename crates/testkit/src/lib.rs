@@ -8,6 +8,7 @@ pub mod browser;
 pub mod corpus;
 pub mod events;
 pub mod http;
+pub mod postgres;
 pub mod processes;
 pub mod proxy;
 pub mod raw;

@@ -1,5 +1,6 @@
 //! Programs of others (databases, storages) as processes that never outlive ours.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,9 +12,12 @@ use anyhow::{Context as _, bail};
 use crate::processes;
 
 /// A shell that starts the program, says its process id, and ends it when its own input closes: that happens however
-/// we end, even by `kill -9`. The program's words go to descriptor 4, and it keeps no end of our pipes.
+/// we end, even by `kill -9`. The program's words go to descriptor 4, and it keeps no end of our pipes. Then the folder
+/// that comes before the program goes, if it names one; children of the program may still write into it for a moment.
 const GUARD: &str = r#"
 exec 3<&0
+folder=$1
+shift
 "$@" </dev/null >&4 2>&4 3<&- 4>&- &
 child=$!
 exec 4>&-
@@ -21,6 +25,11 @@ echo "$child"
 while read -r _ <&3; do :; done
 kill -KILL "$child" 2>/dev/null
 wait
+[ -n "$folder" ] || exit 0
+for _ in 1 2 3 4 5; do
+    rm -rf "$folder" && exit 0
+    sleep 0.2
+done
 "#;
 
 /// Longest wait for a signal to have its effect.
@@ -40,12 +49,23 @@ pub struct Tethered {
 impl Tethered {
     /// Starts a program whose output is added to the file `log`.
     pub fn start(command: &Command, log: &Path) -> anyhow::Result<Self> {
+        Self::begin(command, log, "".as_ref())
+    }
+
+    /// Starts a program that keeps what it writes in a folder, which goes with it: also where the value lives as long as
+    /// the process, and nobody drops it.
+    pub fn start_in(command: &Command, log: &Path, folder: &Path) -> anyhow::Result<Self> {
+        Self::begin(command, log, folder.as_os_str())
+    }
+
+    fn begin(command: &Command, log: &Path, folder: &OsStr) -> anyhow::Result<Self> {
         let name = command.get_program();
         let out = File::options().create(true).append(true).open(log)?;
         let mut guarded = Command::new("sh");
         // The shell has no way to open the log by itself without its name going through its language.
         guarded
             .args(["-c", &format!("exec 4>&2 2>/dev/null\n{GUARD}"), "sh"])
+            .arg(folder)
             .arg(name)
             .args(command.get_args())
             .stdin(Stdio::piped())

@@ -25,7 +25,9 @@ impl From<filejobs_store::Error> for Problem {
             Error::KeyTaken => key_in_flight(),
             Error::Full(_) => storage_full().caused_by(error),
             Error::Unavailable { .. } => Self::unavailable(error),
-            Error::Stale | Error::Backend { .. } | Error::Findings(_) => Self::internal(error),
+            Error::Stale | Error::Backend { .. } | Error::Outdated { .. } | Error::Findings(_) => {
+                Self::internal(error)
+            }
         }
     }
 }

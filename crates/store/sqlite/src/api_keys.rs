@@ -2,54 +2,16 @@
 
 use std::time::Duration;
 
-use filejobs_core::{Grant, KeyHash, KeyPrefix, Scope};
+use filejobs_core::KeyPrefix;
+use filejobs_store::rows::ApiKeyRow;
 use filejobs_store::{Error, NewApiKey, StoredApiKey};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use crate::database::Unit;
-use crate::problem::{Reading, Result, micros};
+use crate::problem::{Result, micros};
 
-/// A row of `api_keys`.
-struct KeyRow {
-    prefix: String,
-    hash: Vec<u8>,
-    name: String,
-    scopes: String,
-    namespace: Option<String>,
-    created_at: i64,
-    expires_at: Option<i64>,
-    revoked_at: Option<i64>,
-    last_used_at: Option<i64>,
-}
-
-impl KeyRow {
-    fn read(self) -> Result<StoredApiKey> {
-        let row = Reading {
-            table: "api_keys",
-            row: &self.prefix,
-        };
-        let time = |column, at: Option<i64>| at.map(|at| row.time(column, at)).transpose();
-        let hash = <[u8; 32]>::try_from(self.hash.as_slice());
-        let scopes = (self.scopes.split(' '))
-            .map(|scope| row.word::<Scope>("scopes", scope))
-            .collect::<Result<Vec<_>>>()?;
-        let namespace = (self.namespace.as_deref())
-            .map(|namespace| row.word("namespace", namespace))
-            .transpose()?;
-        Ok(StoredApiKey {
-            prefix: row.word("prefix", &self.prefix)?,
-            hash: KeyHash::from_bytes(hash.map_err(|e| row.corrupt("hash", Some(e.into())))?),
-            name: row.word("name", &self.name)?,
-            grant: Grant::new(&scopes, namespace)
-                .map_err(|e| row.corrupt("scopes", Some(e.into())))?,
-            created_at: row.time("created_at", self.created_at)?,
-            expires_at: time("expires_at", self.expires_at)?,
-            revoked_at: time("revoked_at", self.revoked_at)?,
-            last_used_at: time("last_used_at", self.last_used_at)?,
-        })
-    }
-}
+type KeyRow = ApiKeyRow<i64>;
 
 /// Writes a key down, unless its prefix is taken.
 pub(crate) async fn create(unit: &mut Unit, new: &NewApiKey) -> Result<Option<StoredApiKey>> {
@@ -77,7 +39,7 @@ pub(crate) async fn create(unit: &mut Unit, new: &NewApiKey) -> Result<Option<St
     )
     .fetch_optional(&mut unit.connection)
     .await?;
-    created.map(KeyRow::read).transpose()
+    Ok(created.map(KeyRow::read).transpose()?)
 }
 
 /// The key with this prefix.
@@ -95,7 +57,7 @@ pub(crate) async fn find(
     )
     .fetch_optional(connection)
     .await?;
-    found.map(KeyRow::read).transpose()
+    Ok(found.map(KeyRow::read).transpose()?)
 }
 
 /// Every key, newest first.
@@ -108,7 +70,8 @@ pub(crate) async fn list(connection: &mut SqliteConnection) -> Result<Vec<Stored
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(KeyRow::read).collect()
+    let read = rows.into_iter().map(KeyRow::read);
+    Ok(read.collect::<std::result::Result<_, _>>()?)
 }
 
 /// Ends a key for good; the first time counts.
@@ -125,7 +88,7 @@ pub(crate) async fn revoke(unit: &mut Unit, prefix: &KeyPrefix) -> Result<Stored
     )
     .fetch_optional(&mut unit.connection)
     .await?;
-    revoked.ok_or(Error::NotFound)?.read()
+    Ok(revoked.ok_or(Error::NotFound)?.read()?)
 }
 
 /// Notes that a key was used, unless that was noted a moment ago.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use filejobs_core::JobId;
+use filejobs_store::rows::{self, int};
 use filejobs_store::{
     ChangeKind, Delivery, DeliveryAttempt, DeliveryId, DeliveryRecord, Error, NextDelivery,
 };
@@ -11,36 +12,10 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use crate::database::Unit;
-use crate::problem::{Reading, Result, int, micros};
+use crate::problem::{Result, micros};
 
-/// A row of `deliveries`.
-struct DeliveryRow {
-    id: Uuid,
-    job: Uuid,
-    url: String,
-    body: String,
-    attempts: i64,
-    created_at: i64,
-    since: i64,
-}
-
-impl DeliveryRow {
-    fn read(self) -> Result<Delivery> {
-        let row = Reading {
-            table: "deliveries",
-            row: &self.id,
-        };
-        Ok(Delivery {
-            id: self.id,
-            job: JobId::from_uuid(self.job),
-            attempts: row.number("attempts", self.attempts)?,
-            created_at: row.time("created_at", self.created_at)?,
-            since: row.time("round_at", self.since)?,
-            url: self.url,
-            body: self.body,
-        })
-    }
-}
+type DeliveryRow = rows::DeliveryRow<i64>;
+type AttemptRow = rows::AttemptRow<i64>;
 
 /// Deliveries that are due, hidden from other callers for `hold`, the most overdue first.
 pub(crate) async fn due(unit: &mut Unit, limit: u32, hold: Duration) -> Result<Vec<Delivery>> {
@@ -59,10 +34,8 @@ pub(crate) async fn due(unit: &mut Unit, limit: u32, hold: Duration) -> Result<V
     )
     .fetch_all(&mut unit.connection)
     .await?;
-    let mut due = rows
-        .into_iter()
-        .map(DeliveryRow::read)
-        .collect::<Result<Vec<_>>>()?;
+    let read = rows.into_iter().map(DeliveryRow::read);
+    let mut due = read.collect::<std::result::Result<Vec<_>, _>>()?;
     due.sort_by_key(|delivery| (delivery.created_at, delivery.id));
     Ok(due)
 }
@@ -170,25 +143,13 @@ async fn attempts(
     connection: &mut SqliteConnection,
     delivery: DeliveryId,
 ) -> Result<Vec<DeliveryAttempt>> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        AttemptRow,
         "SELECT at, duration_ms, status, error FROM delivery_attempts WHERE delivery = ? ORDER BY number",
         delivery
     )
     .fetch_all(connection)
     .await?;
-    let row = Reading {
-        table: "delivery_attempts",
-        row: &delivery,
-    };
-    let read = rows.into_iter().map(|attempt| {
-        Ok(DeliveryAttempt {
-            at: row.time("at", attempt.at)?,
-            duration_ms: row.number("duration_ms", attempt.duration_ms)?,
-            status: (attempt.status)
-                .map(|status| row.number("status", status))
-                .transpose()?,
-            error: attempt.error,
-        })
-    });
-    read.collect()
+    let read = rows.into_iter().map(|attempt| attempt.read(delivery));
+    Ok(read.collect::<std::result::Result<_, _>>()?)
 }

@@ -1,9 +1,10 @@
 //! How tasks and jobs end: everything a task leaves becomes visible in one transaction, behind its fence.
 
 use filejobs_core::failure::Failure;
-use filejobs_core::report::{Facts, Tally};
-use filejobs_core::verdict::{at_the_end, too_many};
+use filejobs_core::report::Tally;
 use filejobs_core::{JobEvent, JobId, JobState, TaskEvent, TaskId, TaskState};
+use filejobs_store::effects::Effects;
+use filejobs_store::rows::{PartRow, Reading, int, of_task, task_kind};
 use filejobs_store::{
     ChangeKind, Error, Job, NewTask, PlanCommit, StoredPart, TaskCommit, TaskKind, verdict,
 };
@@ -14,34 +15,8 @@ use crate::database::Unit;
 use crate::findings::{self, Loaded};
 use crate::jobs;
 use crate::outbox;
-use crate::problem::{Problem, Reading, Result, int, micros};
+use crate::problem::{Problem, Result, micros};
 use crate::tasks::{self, step};
-
-/// What a task leaves, whether it read to its end or not.
-struct Effects<'a> {
-    facts: &'a Facts,
-    tally: &'a Tally,
-    parts: &'a [StoredPart],
-    rejected: Option<&'a str>,
-    result: Option<String>,
-    findings: Option<Loaded>,
-    rows_total: Option<u64>,
-}
-
-impl<'a> Effects<'a> {
-    fn of(commit: &'a TaskCommit, findings: Option<Loaded>) -> Self {
-        let result = Some(&commit.processor).filter(|value| !value.is_null());
-        Self {
-            facts: &commit.facts,
-            tally: &commit.tally,
-            parts: &commit.parts,
-            rejected: commit.rejected.as_deref(),
-            result: result.map(ToString::to_string),
-            findings,
-            rows_total: None,
-        }
-    }
-}
 
 /// A task that has just ended.
 struct Ended {
@@ -63,8 +38,8 @@ pub(crate) async fn commit(
         return fail(unit, task, attempt, &broken, None, None).await;
     }
     let ended = end_task(unit, task, attempt, TaskEvent::Finish, None).await?;
-    let effects = Effects::of(commit, findings);
-    let job = apply(unit, task, &ended, &effects, TaskEvent::Finish).await?;
+    let effects = Effects::from(commit);
+    let job = apply(unit, task, &ended, &effects, findings, TaskEvent::Finish).await?;
     close_if_over(unit, job, &[]).await
 }
 
@@ -80,16 +55,8 @@ pub(crate) async fn commit_plan(
     if ended.kind != TaskKind::Plan {
         return Err(Problem::Broken("a task that is no plan left one".into()));
     }
-    let effects = Effects {
-        facts: &plan.facts,
-        tally: &plan.tally,
-        parts: &[],
-        rejected: None,
-        result: None,
-        findings,
-        rows_total: Some(plan.rows_total),
-    };
-    let job = apply(unit, task, &ended, &effects, TaskEvent::Finish).await?;
+    let effects = Effects::from(plan);
+    let job = apply(unit, task, &ended, &effects, findings, TaskEvent::Finish).await?;
     close_if_over(unit, job, &plan.pieces).await?;
     Ok(())
 }
@@ -104,22 +71,8 @@ pub(crate) async fn fail(
     findings: Option<Loaded>,
 ) -> Result<Job> {
     let ended = end_task(unit, task, attempt, TaskEvent::Fail, Some(failure)).await?;
-    let empty = TaskCommit {
-        facts: Facts {
-            layout: None,
-            schema: None,
-            schema_inferred: false,
-        },
-        tally: Tally::default(),
-        parts: Vec::new(),
-        rejected: None,
-        findings: None,
-        processor: serde_json::Value::Null,
-    };
-    // Counters that do not add up are not worth keeping.
-    let commit = commit.filter(|c| c.tally.check().is_ok()).unwrap_or(&empty);
-    let effects = Effects::of(commit, findings);
-    let job = apply(unit, task, &ended, &effects, TaskEvent::Fail).await?;
+    let effects = Effects::of_failed(commit);
+    let job = apply(unit, task, &ended, &effects, findings, TaskEvent::Fail).await?;
     close(unit, job.id, job.status, JobEvent::Fail, Some(failure)).await
 }
 
@@ -154,11 +107,7 @@ async fn end_task(
     .fetch_optional(&mut unit.connection)
     .await?
     .ok_or(Error::Stale)?;
-    let row = Reading {
-        table: "tasks",
-        row: &task,
-    };
-    let kind = row.one_of("kind", &ended.kind, &TaskKind::ALL, TaskKind::as_str)?;
+    let kind = task_kind(of_task(&task), &ended.kind)?;
     Ok(Ended {
         job: JobId::from_uuid(ended.job),
         kind,
@@ -176,20 +125,19 @@ async fn apply(
     task: TaskId,
     ended: &Ended,
     effects: &Effects<'_>,
+    findings: Option<Loaded>,
     event: TaskEvent,
 ) -> Result<Job> {
     keep_outputs(unit, task, ended.kind, effects).await?;
-    let stored = match effects.findings {
+    let stored = match findings {
         Some(loaded) => findings::link(unit, task, loaded).await?,
         None => 0,
     };
     let id = ended.job.as_uuid();
     let mut tally = committed_tally(&mut unit.connection, ended.job).await?;
-    tally.merge(effects.tally);
+    tally.merge(effects.tally.unwrap_or(&Tally::default()));
     let tally_json = serde_json::to_string(&tally)?;
-    let facts = (effects.facts.layout.is_some() || effects.facts.schema.is_some())
-        .then(|| serde_json::to_string(effects.facts))
-        .transpose()?;
+    let facts = effects.facts.map(serde_json::to_string).transpose()?;
     let (rows, failed) = (int(tally.rows_processed), int(tally.rows_failed));
     let rows_total = effects.rows_total.map(int);
     let done = event == TaskEvent::Finish;
@@ -231,15 +179,15 @@ async fn keep_outputs(
     effects: &Effects<'_>,
 ) -> Result<()> {
     let id = task.as_uuid();
-    let tally = (kind != TaskKind::Whole)
-        .then(|| serde_json::to_string(effects.tally))
-        .transpose()?;
-    if tally.is_some() || effects.rejected.is_some() || effects.result.is_some() {
+    let tally = effects.tally.filter(|_| kind != TaskKind::Whole);
+    let tally = tally.map(serde_json::to_string).transpose()?;
+    let result = effects.result.map(ToString::to_string);
+    if tally.is_some() || effects.rejected.is_some() || result.is_some() {
         sqlx::query!(
             "UPDATE tasks SET tally = ?, rejected = ?, result = ? WHERE id = ?",
             tally,
             effects.rejected,
-            effects.result,
+            result,
             id
         )
         .execute(&mut unit.connection)
@@ -271,7 +219,8 @@ async fn committed_tally(connection: &mut SqliteConnection, job: JobId) -> Resul
         table: "jobs",
         row: &job,
     };
-    tally.map_or_else(|| Ok(Tally::default()), |tally| row.json("tally", &tally))
+    let tally = tally.map(|tally| row.json("tally", &tally)).transpose()?;
+    Ok(tally.unwrap_or_default())
 }
 
 /// After a task that is done: fails the job when it has too many errors, completes it when nothing is left, or lets
@@ -279,16 +228,8 @@ async fn committed_tally(connection: &mut SqliteConnection, job: JobId) -> Resul
 async fn close_if_over(unit: &mut Unit, job: Job, pieces: &[NewTask]) -> Result<Job> {
     let last = pieces.is_empty() && job.tasks.done == job.tasks.total;
     let tally = committed_tally(&mut unit.connection, job.id).await?;
-    let failure = if last {
-        at_the_end(&tally, &job.options, job.rows_total)
-    } else {
-        too_many(&tally, &job.options)
-    };
-    if failure.is_some() || last {
-        let event = match failure {
-            Some(_) => JobEvent::Fail,
-            None => JobEvent::Complete,
-        };
+    let over = verdict::of_job(&tally, &job.options, job.rows_total, last);
+    if let Some((event, failure)) = over {
         return close(unit, job.id, job.status, event, failure.as_ref()).await;
     }
     if !pieces.is_empty() {
@@ -358,27 +299,16 @@ pub(crate) async fn parts(
     job: JobId,
 ) -> Result<Vec<StoredPart>> {
     let id = job.as_uuid();
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        PartRow,
         r#"SELECT t.idx, p.blob, p.rows_blob, p.rows, p.bytes FROM tasks t JOIN parts p ON p.task = t.id
         WHERE t.job = ? ORDER BY t.idx, p.ordinal"#,
         id
     )
     .fetch_all(connection)
     .await?;
-    let row = Reading {
-        table: "parts",
-        row: &job,
-    };
-    let read = rows.into_iter().map(|part| {
-        Ok(StoredPart {
-            task_index: row.number("idx", part.idx)?,
-            blob: part.blob,
-            rows_blob: part.rows_blob,
-            rows: row.number("rows", part.rows)?,
-            bytes: row.number("bytes", part.bytes)?,
-        })
-    });
-    read.collect()
+    let read = rows.into_iter().map(|part| part.read(job));
+    Ok(read.collect::<std::result::Result<_, _>>()?)
 }
 
 /// Keys of the rejected rows' pieces, in row order.

@@ -1,17 +1,16 @@
 //! Findings: written ahead in batches, linked by a commit, read by seeking.
 
-use std::io::{BufRead, BufReader};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use std::collections::BTreeMap;
-
 use filejobs_core::{Finding, FindingCode, JobId, TaskId};
-use filejobs_store::Error;
+use filejobs_store::rows::int;
+use filejobs_store::{Error, findings_file};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use tokio::sync::mpsc;
 
 use crate::database::{Database, Durable, Unit};
-use crate::problem::{Result, int, micros};
+use crate::problem::{Result, micros};
 
 /// Findings in one transaction: other writers get in between.
 const CHUNK: usize = 4_000;
@@ -26,9 +25,6 @@ pub(crate) struct Loaded {
     last: (i64, i64),
 }
 
-/// What is read from the file, to be written in one transaction.
-type Chunk = std::result::Result<Vec<Finding>, std::io::Error>;
-
 /// Writes a task's findings ahead. `None` when the file holds none. [`Error::Stale`] when the lease is lost.
 pub(crate) async fn load(
     database: &Database,
@@ -37,8 +33,8 @@ pub(crate) async fn load(
     path: PathBuf,
 ) -> std::result::Result<Option<Loaded>, Error> {
     const STEP: &str = "writing findings";
-    let (send, mut chunks) = mpsc::channel::<Chunk>(1);
-    let reader = tokio::task::spawn_blocking(move || read(&path, &send));
+    let (send, mut chunks) = mpsc::channel(1);
+    let reader = tokio::task::spawn_blocking(move || findings_file::read(&path, CHUNK, &send));
     let mut loaded: Option<Loaded> = None;
     let mut room = 0;
     let mut counts = BTreeMap::new();
@@ -87,35 +83,6 @@ pub(crate) async fn load(
         counted.await?;
     }
     Ok(loaded)
-}
-
-/// Reads the file in chunks, on a thread that may block. Ends early when nobody wants more.
-fn read(path: &std::path::Path, send: &mpsc::Sender<Chunk>) {
-    let each = || -> std::io::Result<()> {
-        let mut file = BufReader::with_capacity(256 * 1024, std::fs::File::open(path)?);
-        let mut line = String::new();
-        let mut chunk = Vec::new();
-        loop {
-            line.clear();
-            let end = file.read_line(&mut line)? == 0;
-            if !line.trim_ascii().is_empty() {
-                chunk.push(serde_json::from_str(&line)?);
-            }
-            if (end && !chunk.is_empty()) || chunk.len() == CHUNK {
-                let full = std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK));
-                if send.blocking_send(Ok(full)).is_err() {
-                    return Ok(());
-                }
-            }
-            if end {
-                return Ok(());
-            }
-        }
-    };
-    if let Err(error) = each() {
-        // Nobody waits for it only when the load has ended otherwise.
-        let _ = send.blocking_send(Err(error));
-    }
 }
 
 /// Begins a batch for an attempt that still runs. Also tells how many findings of it can ever be read.

@@ -1,61 +1,19 @@
 //! Jobs: made, read, listed.
 
-use filejobs_core::failure::FailureCode;
-use filejobs_core::report::Tally;
-use filejobs_core::{FileType, JobId, JobState, Outcome};
+use filejobs_core::{JobId, JobState};
+use filejobs_store::rows::{self, Reading, int};
 use filejobs_store::{
-    ChangeKind, Error, Idempotency, Job, JobCursor, JobFilter, Listed, NewJob, Page, TaskCounts,
-    telling,
+    ChangeKind, Error, Idempotency, Job, JobCursor, JobFilter, Listed, NewJob, Page, telling,
 };
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use crate::database::Unit;
-use crate::problem::{Reading, Result, int, micros};
+use crate::problem::{Result, micros};
 use crate::{keys, outbox, tasks};
 
 /// A row of `jobs` with the progress of its running tasks.
-#[derive(Debug)]
-pub(crate) struct JobRow {
-    id: Uuid,
-    namespace: String,
-    filename: String,
-    blob: String,
-    file_size: i64,
-    file_type: String,
-    sha256: String,
-    options: String,
-    schema: Option<String>,
-    processor: String,
-    webhook_url: Option<String>,
-    priority: i64,
-    findings_max: i64,
-    status: String,
-    failure_code: Option<String>,
-    error_message: Option<String>,
-    generation: i64,
-    attempt: i64,
-    rows_total: Option<i64>,
-    rows_processed: i64,
-    rows_failed: i64,
-    bytes_processed: i64,
-    errors_stored: i64,
-    tally: Option<String>,
-    facts: Option<String>,
-    tasks_total: i64,
-    tasks_done: i64,
-    tasks_failed: i64,
-    created_at: i64,
-    queued_at: i64,
-    started_at: Option<i64>,
-    completed_at: Option<i64>,
-    updated_at: i64,
-    last_event: i64,
-    running_rows: i64,
-    running_failed: i64,
-    running_bytes: i64,
-    running_at: i64,
-}
+pub(crate) type JobRow = rows::JobRow<i64>;
 
 /// Selects jobs: the rest of the statement, then its arguments. A plan's own reading is no progress.
 macro_rules! select_jobs {
@@ -74,101 +32,12 @@ macro_rules! select_jobs {
                     WHERE t.job = j.id AND t.state = 'RUNNING' AND t.kind <> 'plan') AS "running_failed!: i64",
                 (SELECT COALESCE(SUM(t.progress_bytes), 0) FROM tasks t
                     WHERE t.job = j.id AND t.state = 'RUNNING' AND t.kind <> 'plan') AS "running_bytes!: i64",
-                (SELECT COALESCE(MAX(t.progress_at), 0) FROM tasks t
-                    WHERE t.job = j.id AND t.state = 'RUNNING') AS "running_at!: i64"
+                (SELECT MAX(t.progress_at) FROM tasks t
+                    WHERE t.job = j.id AND t.state = 'RUNNING') AS "running_at: i64"
             FROM jobs j "# + $rest
             $(, $argument)*
         )
     };
-}
-
-impl JobRow {
-    fn read(self) -> Result<Job> {
-        let id = JobId::from_uuid(self.id);
-        let row = Reading {
-            table: "jobs",
-            row: &id,
-        };
-        let status: JobState = row.word("status", &self.status)?;
-        let failure_code = self
-            .failure_code
-            .map(|code| row.one_of("failure_code", &code, FailureCode::ALL, FailureCode::as_str))
-            .transpose()?;
-        let tally: Option<Tally> = self
-            .tally
-            .map(|tally| row.json("tally", &tally))
-            .transpose()?;
-        let errors_by_code = tally
-            .as_ref()
-            .map(|tally| tally.errors_by_code.clone())
-            .unwrap_or_default();
-        let errors_stored = row.number("errors_stored", self.errors_stored)?;
-        Ok(Job {
-            id,
-            namespace: row.word("namespace", &self.namespace)?,
-            filename: self.filename,
-            blob: self.blob,
-            file_size: row.number("file_size", self.file_size)?,
-            file_type: file_type(row, &self.file_type)?,
-            sha256: self.sha256,
-            status,
-            outcome: Outcome::of(status, errors_by_code.total()),
-            failure_class: failure_code.map(FailureCode::class),
-            failure_code,
-            error_message: self.error_message,
-            rows_total: (self.rows_total)
-                .map(|n| row.number("rows_total", n))
-                .transpose()?,
-            rows_processed: row
-                .number("rows_processed", self.rows_processed + self.running_rows)?,
-            rows_failed: row.number("rows_failed", self.rows_failed + self.running_failed)?,
-            bytes_processed: row
-                .number("bytes_processed", self.bytes_processed + self.running_bytes)?,
-            errors_stored,
-            errors_truncated: errors_stored < errors_by_code.total(),
-            errors_by_code,
-            tally: tally.filter(|_| status.is_terminal()),
-            facts: (self.facts)
-                .map(|facts| row.json("facts", &facts))
-                .transpose()?,
-            options: row.json("options", &self.options)?,
-            schema: (self.schema)
-                .map(|schema| row.json("schema", &schema))
-                .transpose()?,
-            processor: row.json("processor", &self.processor)?,
-            webhook_url: self.webhook_url,
-            priority: row.number("priority", self.priority)?,
-            findings_max: row.number("findings_max", self.findings_max)?,
-            attempt: row.number("attempt", self.attempt)?,
-            generation: row.number("generation", self.generation)?,
-            tasks: TaskCounts {
-                total: row.number("tasks_total", self.tasks_total)?,
-                done: row.number("tasks_done", self.tasks_done)?,
-                failed: row.number("tasks_failed", self.tasks_failed)?,
-            },
-            created_at: row.time("created_at", self.created_at)?,
-            queued_at: row.time("queued_at", self.queued_at)?,
-            started_at: (self.started_at)
-                .map(|at| row.time("started_at", at))
-                .transpose()?,
-            completed_at: (self.completed_at)
-                .map(|at| row.time("completed_at", at))
-                .transpose()?,
-            updated_at: row.time("updated_at", self.updated_at.max(self.running_at))?,
-            last_event: row.number("last_event", self.last_event)?,
-        })
-    }
-}
-
-fn file_type(row: Reading<'_>, name: &str) -> Result<FileType> {
-    const ALL: [FileType; 5] = [
-        FileType::Csv,
-        FileType::Xlsx,
-        FileType::Xls,
-        FileType::Xlsb,
-        FileType::Ods,
-    ];
-    row.one_of("file_type", name, &ALL, FileType::as_str)
 }
 
 /// One job.
@@ -177,7 +46,7 @@ pub(crate) async fn find(connection: &mut SqliteConnection, id: JobId) -> Result
     let row = select_jobs!("WHERE j.id = ?", id)
         .fetch_optional(connection)
         .await?;
-    row.map(JobRow::read).transpose()
+    Ok(row.map(JobRow::read).transpose()?)
 }
 
 /// A job that must be there.
@@ -286,11 +155,8 @@ pub(crate) async fn list(
     // One more than asked for tells whether there are more.
     let rows = select(connection, &range, until, i64::from(limit) + 1, offset).await?;
     let more = rows.len() > limit as usize;
-    let items = rows
-        .into_iter()
-        .take(limit as usize)
-        .map(JobRow::read)
-        .collect::<Result<Vec<_>>>()?;
+    let read = rows.into_iter().take(limit as usize).map(JobRow::read);
+    let items = read.collect::<std::result::Result<Vec<_>, _>>()?;
     let last = items.last().filter(|_| more);
     let next = last.map(|job| JobCursor {
         created_at: job.created_at,
@@ -436,7 +302,7 @@ async fn count(
         table: "job_counts",
         row: &"of a list",
     };
-    row.number("jobs", jobs)
+    Ok(row.number("jobs", jobs)?)
 }
 
 /// Which of `ids` are jobs.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use filejobs_core::SchedulerId;
 use filejobs_store::Leadership;
+use filejobs_store::rows::Reading;
 use jiff::Timestamp;
 
 use crate::database::Unit;
-use crate::problem::{Reading, Result, micros};
+use crate::problem::{Result, micros};
 
 /// Takes or keeps the lead. `None` while another has it.
 pub(crate) async fn lead(

@@ -1,12 +1,15 @@
 //! What is told of a job, written in the transaction that changes it.
 
 use filejobs_core::JobId;
+use filejobs_store::rows::{self, int};
 use filejobs_store::{Event, Job, telling};
 use serde_json::Value;
 use sqlx::SqliteConnection;
 
 use crate::database::Unit;
-use crate::problem::{Reading, Result, int, micros};
+use crate::problem::{Result, micros};
+
+type EventRow = rows::EventRow<i64>;
 
 /// Writes event number `id`; the caller has set the job's `last_event` to it.
 pub(crate) async fn event(
@@ -79,7 +82,8 @@ pub(crate) async fn events(
 ) -> Result<Vec<Event>> {
     let id = job.as_uuid();
     let after = int(after);
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        EventRow,
         "SELECT id, kind, at, data FROM events WHERE job = ? AND id > ? ORDER BY id LIMIT ?",
         id,
         after,
@@ -87,17 +91,6 @@ pub(crate) async fn events(
     )
     .fetch_all(connection)
     .await?;
-    let row = Reading {
-        table: "events",
-        row: &job,
-    };
-    let read = rows.into_iter().map(|event| {
-        Ok(Event {
-            id: row.number("id", event.id)?,
-            kind: event.kind,
-            at: row.time("at", event.at)?,
-            data: row.json("data", &event.data)?,
-        })
-    });
-    read.collect()
+    let read = rows.into_iter().map(|event| event.read(job));
+    Ok(read.collect::<std::result::Result<_, _>>()?)
 }

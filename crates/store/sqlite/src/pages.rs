@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use filejobs_core::{Finding, FindingCode, JobId};
+use filejobs_store::rows::{Reading, int};
 use filejobs_store::{FindingCursor, FindingFilter, Listed, Page, StoredFinding};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use crate::problem::{Reading, Result, int};
+use crate::problem::Result;
 
 /// A linked batch.
 struct Batch {

@@ -1,12 +1,9 @@
 //! What can go wrong inside a unit of database work, before the step it belongs to is known.
 
-use std::fmt::Display;
-use std::str::FromStr;
-
 use filejobs_core::{job, task};
 use filejobs_store::Error;
+use filejobs_store::rows::Corrupt;
 use jiff::Timestamp;
-use serde::de::DeserializeOwned;
 
 /// Inside a unit `?` is all that is needed; [`Problem::during`] names the step where the unit ends.
 #[derive(Debug)]
@@ -42,6 +39,12 @@ impl From<task::IllegalTransition> for Problem {
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         Self::Sql(error)
+    }
+}
+
+impl From<Corrupt> for Problem {
+    fn from(corrupt: Corrupt) -> Self {
+        Self::Broken(corrupt.into())
     }
 }
 
@@ -89,76 +92,6 @@ impl Problem {
             },
         }
     }
-}
-
-/// A stored value that cannot be read back.
-#[derive(Debug, thiserror::Error)]
-#[error("table {table}, column {column}: the value in row {row} cannot be read")]
-struct Corrupt {
-    table: &'static str,
-    column: &'static str,
-    row: String,
-    #[source]
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-/// A row being read: says where bad data is.
-#[derive(Clone, Copy)]
-pub(crate) struct Reading<'a> {
-    pub(crate) table: &'static str,
-    pub(crate) row: &'a (dyn Display + Sync),
-}
-
-impl Reading<'_> {
-    /// A number that fits its type.
-    pub(crate) fn number<T: TryFrom<i64>>(self, column: &'static str, value: i64) -> Result<T> {
-        T::try_from(value).map_err(|_| self.corrupt(column, None))
-    }
-
-    /// A time.
-    pub(crate) fn time(self, column: &'static str, value: i64) -> Result<Timestamp> {
-        Timestamp::from_microsecond(value).map_err(|e| self.corrupt(column, Some(e.into())))
-    }
-
-    /// A word of a closed set, or an identifier.
-    pub(crate) fn word<T: FromStr>(self, column: &'static str, value: &str) -> Result<T> {
-        value.parse().map_err(|_| self.corrupt(column, None))
-    }
-
-    /// One of `all` by its name.
-    pub(crate) fn one_of<T: Copy>(
-        self,
-        column: &'static str,
-        value: &str,
-        all: &[T],
-        name: impl Fn(T) -> &'static str,
-    ) -> Result<T> {
-        let found = all.iter().copied().find(|item| name(*item) == value);
-        found.ok_or_else(|| self.corrupt(column, None))
-    }
-
-    /// A JSON document.
-    pub(crate) fn json<T: DeserializeOwned>(self, column: &'static str, value: &str) -> Result<T> {
-        serde_json::from_str(value).map_err(|e| self.corrupt(column, Some(e.into())))
-    }
-
-    pub(crate) fn corrupt(
-        self,
-        column: &'static str,
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Problem {
-        Problem::Broken(Box::new(Corrupt {
-            table: self.table,
-            column,
-            row: self.row.to_string(),
-            source,
-        }))
-    }
-}
-
-/// A count as SQLite stores it. Nothing we count comes near the end of 63 bits.
-pub(crate) fn int(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// A time as SQLite stores it.

@@ -2,11 +2,12 @@
 
 use filejobs_core::report::Tally;
 use filejobs_core::{JobEvent, JobId, JobState, TaskEvent, TaskId, TaskState};
+use filejobs_store::rows::{Reading, int, task_kind};
 use filejobs_store::{ChangeKind, Error, Job, NewTask, TaskKind, Tombstone, telling};
 use uuid::Uuid;
 
 use crate::database::Unit;
-use crate::problem::{Reading, Result, int, micros};
+use crate::problem::{Result, micros};
 use crate::tasks::{self, step};
 use crate::{endings, findings, jobs, outbox};
 
@@ -99,7 +100,7 @@ pub(crate) async fn retry(unit: &mut Unit, id: JobId) -> Result<Job> {
     };
     let task = NewTask {
         id: TaskId::from_uuid(unit.sources.ids.uuid(unit.now)),
-        kind: row.one_of("kind", &first.kind, &TaskKind::ALL, TaskKind::as_str)?,
+        kind: task_kind(row, &first.kind)?,
         index: 0,
         piece: serde_json::Value::Null,
         bytes: row.number("bytes", first.bytes)?,

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use filejobs_core::JobId;
 use filejobs_store::Tombstone;
+use filejobs_store::rows::int;
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use crate::database::Unit;
-use crate::problem::{Result, int, micros};
+use crate::problem::{Result, micros};
 
 /// Workers not heard of for this long are forgotten.
 const FORGET_WORKERS: Duration = Duration::from_hours(1);

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use filejobs_core::failure::{Failure, FailureCode};
+use filejobs_core::failure::Failure;
 use filejobs_core::{JobEvent, JobId, TaskEvent, TaskId, TaskState, WorkerId};
+use filejobs_store::rows::{self, ClaimedRow, ExpiredRow, WaitingRow, int};
 use filejobs_store::{
-    ChangeKind, Claimed, DeadLetter, Error, Expired, Held, Listed, NewTask, Page, TaskKind, Ticket,
-    Waiting, telling,
+    ChangeKind, Claimed, DeadLetter, Error, Expired, Held, Listed, NewTask, Page, Ticket, Waiting,
+    telling,
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -17,7 +18,9 @@ use uuid::Uuid;
 use crate::database::Unit;
 use crate::jobs::{self, hex_list};
 use crate::outbox;
-use crate::problem::{Reading, Result, int, micros};
+use crate::problem::{Result, micros};
+
+type DeadRow = rows::DeadRow<i64>;
 
 /// Names of the state before and after an event, once the transition table has allowed it.
 pub(crate) fn step(from: TaskState, event: TaskEvent) -> Result<(&'static str, &'static str)> {
@@ -79,20 +82,15 @@ pub(crate) async fn waiting(
         .fetch_all(connection)
         .await?;
     let read = rows.into_iter().map(|found| {
-        let task = TaskId::from_uuid(found.id);
-        let row = Reading {
-            table: "tasks",
-            row: &task,
+        let busy = busy.get(&found.namespace).copied().unwrap_or(0);
+        let row = WaitingRow {
+            id: found.id,
+            job: found.job,
+            namespace: found.namespace,
+            priority: found.priority,
+            queued_at: found.queued_at,
         };
-        Ok(Waiting {
-            task,
-            job: JobId::from_uuid(found.job),
-            priority: row.number("priority", found.priority)?,
-            queued_at: row.time("queued_at", found.queued_at)?,
-            namespace_busy: row
-                .number("state", busy.get(&found.namespace).copied().unwrap_or(0))?,
-            namespace: row.word("namespace", &found.namespace)?,
-        })
+        Ok(row.read(busy)?)
     });
     read.collect()
 }
@@ -105,18 +103,6 @@ pub(crate) async fn published(connection: &mut SqliteConnection) -> Result<u64> 
     .fetch_one(connection)
     .await?;
     Ok(u64::try_from(tasks).unwrap_or(0))
-}
-
-fn ticket(task: Uuid, attempt: i64) -> Result<Ticket> {
-    let task = TaskId::from_uuid(task);
-    let row = Reading {
-        table: "tasks",
-        row: &task,
-    };
-    Ok(Ticket {
-        task,
-        attempt: row.number("attempt", attempt)?,
-    })
 }
 
 /// Marks tasks published, in the order given.
@@ -137,7 +123,7 @@ pub(crate) async fn publish(unit: &mut Unit, tasks: &[TaskId]) -> Result<Vec<Tic
     .await?;
     let mut published = HashMap::new();
     for row in rows {
-        published.insert(row.id, ticket(row.id, row.attempt)?);
+        published.insert(row.id, rows::ticket(row.id, row.attempt)?);
     }
     Ok(tasks
         .iter()
@@ -164,9 +150,10 @@ pub(crate) async fn republish(
     )
     .fetch_all(&mut unit.connection)
     .await?;
-    rows.into_iter()
-        .map(|row| ticket(row.id, row.attempt))
-        .collect()
+    let tickets = rows
+        .into_iter()
+        .map(|row| rows::ticket(row.id, row.attempt));
+    Ok(tickets.collect::<std::result::Result<_, _>>()?)
 }
 
 /// Takes the lease of a published task; the first claim of a job starts it.
@@ -197,20 +184,15 @@ pub(crate) async fn claim(
     .fetch_optional(&mut unit.connection)
     .await?;
     let Some(taken) = taken else { return Ok(None) };
-    let row = Reading {
-        table: "tasks",
-        row: &ticket.task,
-    };
     let job = start(unit, JobId::from_uuid(taken.job), taken.spent).await?;
-    Ok(Some(Claimed {
-        task: ticket.task,
-        attempt: row.number("attempt", taken.attempt)?,
-        attempts_spent: row.number("attempt", taken.spent)?,
-        kind: row.one_of("kind", &taken.kind, &TaskKind::ALL, TaskKind::as_str)?,
-        index: row.number("idx", taken.idx)?,
-        piece: row.json("piece", &taken.piece)?,
-        job,
-    }))
+    let row = ClaimedRow {
+        attempt: taken.attempt,
+        spent: taken.spent,
+        kind: taken.kind,
+        idx: taken.idx,
+        piece: taken.piece,
+    };
+    Ok(Some(row.read(ticket.task, job)?))
 }
 
 async fn start(unit: &mut Unit, id: JobId, spent: i64) -> Result<filejobs_store::Job> {
@@ -301,7 +283,8 @@ pub(crate) async fn expired(
     limit: u32,
 ) -> Result<Vec<Expired>> {
     let now = micros(now);
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        ExpiredRow,
         r#"SELECT id AS "id: Uuid", job AS "job: Uuid", attempt, attempt - released AS "spent!: i64",
             worker AS "worker!"
         FROM tasks WHERE state = 'RUNNING' AND lease_expires_at <= ? ORDER BY lease_expires_at LIMIT ?"#,
@@ -310,21 +293,8 @@ pub(crate) async fn expired(
     )
     .fetch_all(connection)
     .await?;
-    let read = rows.into_iter().map(|found| {
-        let task = TaskId::from_uuid(found.id);
-        let row = Reading {
-            table: "tasks",
-            row: &task,
-        };
-        Ok(Expired {
-            task,
-            job: JobId::from_uuid(found.job),
-            attempt: row.number("attempt", found.attempt)?,
-            attempts_spent: row.number("released", found.spent)?,
-            worker: WorkerId::new(found.worker),
-        })
-    });
-    read.collect()
+    let read = rows.into_iter().map(ExpiredRow::read);
+    Ok(read.collect::<std::result::Result<_, _>>()?)
 }
 
 /// The attempt failed and another follows.
@@ -466,7 +436,8 @@ pub(crate) async fn dead_letters(
         Page::After { cursor, limit } => (cursor.map(|task| task.as_uuid()), 0, limit),
     };
     let want = i64::from(limit) + 1;
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        DeadRow,
         r#"SELECT id AS "id: Uuid", job AS "job: Uuid", idx, attempt - released AS "spent!: i64",
             failure_code, failure_message, ended_at AS "ended_at!"
         FROM tasks
@@ -479,26 +450,8 @@ pub(crate) async fn dead_letters(
     .fetch_all(connection)
     .await?;
     let more = rows.len() > limit as usize;
-    let read = rows.into_iter().take(limit as usize).map(|found| {
-        let task = TaskId::from_uuid(found.id);
-        let row = Reading {
-            table: "tasks",
-            row: &task,
-        };
-        let code = found
-            .failure_code
-            .map(|code| row.one_of("failure_code", &code, FailureCode::ALL, FailureCode::as_str))
-            .transpose()?;
-        Ok(DeadLetter {
-            task,
-            job: JobId::from_uuid(found.job),
-            index: row.number("idx", found.idx)?,
-            attempts: row.number("attempt", found.spent)?,
-            failure: code.map(|code| Failure::new(code, found.failure_message.unwrap_or_default())),
-            failed_at: row.time("ended_at", found.ended_at)?,
-        })
-    });
-    let items = read.collect::<Result<Vec<_>>>()?;
+    let read = rows.into_iter().take(limit as usize).map(DeadRow::read);
+    let items = read.collect::<std::result::Result<Vec<_>, _>>()?;
     let next = items.last().filter(|_| more).map(|dead| dead.task);
     Ok(Listed {
         total: u64::try_from(total).unwrap_or(0),

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use filejobs_core::{JobState, WorkerId};
+use filejobs_store::rows::{self, Reading};
 use filejobs_store::{QueueStats, WorkerInfo};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use crate::database::Unit;
-use crate::problem::{Reading, Result, micros};
+use crate::problem::{Result, micros};
+
+type WorkerRow = rows::WorkerRow<i64>;
 
 /// Registers a worker or says that it still lives. Its times are the caller's.
 pub(crate) async fn beat(unit: &mut Unit, worker: &WorkerInfo) -> Result<()> {
@@ -46,27 +49,15 @@ pub(crate) async fn list(
     within: Duration,
 ) -> Result<Vec<WorkerInfo>> {
     let since = micros(now.checked_sub(within).unwrap_or(Timestamp::MIN));
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        WorkerRow,
         "SELECT id, slots, busy, version, started_at, last_seen FROM workers WHERE last_seen >= ? ORDER BY id",
         since
     )
     .fetch_all(connection)
     .await?;
-    let read = rows.into_iter().map(|worker| {
-        let row = Reading {
-            table: "workers",
-            row: &worker.id,
-        };
-        Ok(WorkerInfo {
-            slots: row.number("slots", worker.slots)?,
-            busy: row.number("busy", worker.busy)?,
-            started_at: row.time("started_at", worker.started_at)?,
-            last_seen: row.time("last_seen", worker.last_seen)?,
-            version: worker.version,
-            id: WorkerId::new(worker.id.clone()),
-        })
-    });
-    read.collect()
+    let read = rows.into_iter().map(WorkerRow::read);
+    Ok(read.collect::<std::result::Result<_, _>>()?)
 }
 
 /// The time over which speed is measured.
