@@ -2,7 +2,7 @@
 //!
 //! The settings are measured (see `docs/benchmarks.md`). Row groups are small enough that a page of results deep
 //! inside a part costs one group's footer and one page of each column, and that what waits in memory
-//! stays small; a table of very many columns gets larger groups, as each costs a footer entry a column.
+//! stays small. A part of a table of very many columns ends after few groups, as each costs a footer entry a column.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -29,8 +29,6 @@ const PART_BYTES: usize = 128 * 1024 * 1024;
 const GROUP_ROWS: usize = 128 * 1024;
 /// Encoded bytes of a group.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
-/// Encoded bytes of a group for each column, in tables of very many.
-const GROUP_BYTES_PER_COLUMN: usize = 2 * 1024;
 /// Above this many columns cells are written as they are: compressors and encoders keep up to 40 KiB a column.
 const COLUMNS_ENCODED: usize = 512;
 /// Entries of a part's footer: one for each column of each group.
@@ -179,7 +177,7 @@ fn properties(schema: &SchemaRef, first: &RecordBatch) -> WriterProperties {
         .set_statistics_enabled(statistics)
         .set_write_batch_size(WRITE_ROWS)
         .set_max_row_group_row_count(Some(GROUP_ROWS))
-        .set_max_row_group_bytes(Some(GROUP_BYTES.max(columns * GROUP_BYTES_PER_COLUMN)));
+        .set_max_row_group_bytes(Some(GROUP_BYTES));
     if columns > COLUMNS_ENCODED {
         return properties.build();
     }
