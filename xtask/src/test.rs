@@ -115,12 +115,15 @@ fn rust() -> Count {
         }
         say(format_args!("browser tests will be skipped: {error:#}"));
     }
-    if let Err(error) = tools::postgres() {
-        return one("postgres", Err(error));
-    }
-    if let Err(error) = tools::redis() {
-        return one("redis", Err(error));
-    }
+    let servers = || {
+        tools::postgres()?;
+        tools::redis()?;
+        tools::versitygw()
+    };
+    let versitygw = match servers() {
+        Ok(versitygw) => versitygw,
+        Err(error) => return one("servers", Err(error)),
+    };
     let mut count = Count::default();
     let mut tests = cargo([
         "test",
@@ -129,6 +132,7 @@ fn rust() -> Count {
         "--no-fail-fast",
         "--quiet",
     ]);
+    tests.env("FILEJOBS_VERSITYGW", versitygw);
     let result = run_within(&mut tests, RUST_LIMIT, |line| {
         if let Some((passed, failed)) = parse_result(line) {
             count.passed += passed;

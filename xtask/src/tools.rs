@@ -18,10 +18,15 @@ const CARGO_FUZZ: Pin = Pin {
     name: "cargo-fuzz",
     version: "0.13.2",
 };
+/// The S3-compatible storage of the tests.
+const VERSITYGW: Pin = Pin {
+    name: "versitygw",
+    version: "1.8.0",
+};
 /// The toolchain of the fuzzers: coverage and sanitizers are not on stable.
 pub(crate) const NIGHTLY: &str = "nightly";
 
-/// A tool from crates.io at one version.
+/// A tool at one version.
 #[derive(Debug, Clone, Copy)]
 struct Pin {
     name: &'static str,
@@ -123,6 +128,27 @@ pub(crate) fn postgres() -> anyhow::Result<()> {
     }
     debian(&[("initdb", "postgresql")])
         .or_else(|error| if in_debian() { Ok(()) } else { Err(error) })
+}
+
+/// The path of versitygw, the S3-compatible storage that tests start. Built from its sources, in a minute.
+pub(crate) fn versitygw() -> anyhow::Result<PathBuf> {
+    let Pin { name, version } = VERSITYGW;
+    let folder = cache()?.join(format!("{name}-{version}"));
+    let binary = folder.join(name);
+    if !binary.exists() {
+        say(format_args!("{name} {version} is missing; building it"));
+        on_path("go")
+            .context("missing: Go, 1.25 or newer, to build versitygw; install it from go.dev")?;
+        let mut install = Command::new("go");
+        install
+            .arg("install")
+            .arg(format!(
+                "github.com/versity/versitygw/cmd/{name}@v{version}"
+            ))
+            .env("GOBIN", &folder);
+        run(&mut install)?;
+    }
+    Ok(binary)
 }
 
 /// Makes sure that the shell of `SQLite` is there.

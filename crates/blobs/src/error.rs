@@ -55,10 +55,29 @@ impl Error {
         }
     }
 
-    /// `object_store` keeps the operating system's error somewhere down its chain.
+    /// The storage failed for another reason than the operating system's.
+    pub(crate) fn storage(
+        step: &'static str,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        Self::Storage { step, source }
+    }
+
+    /// `object_store` keeps the operating system's error somewhere down its chain, and what a storage answered in the
+    /// text of one.
     pub(crate) fn object(step: &'static str, source: object_store::Error) -> Self {
+        let said = source.to_string();
         if matches!(source, object_store::Error::NotFound { .. }) {
-            return Self::NotFound;
+            // A missing bucket is a mistake of ours that can be mended; what lies in it is not lost.
+            return if said.contains(NO_BUCKET) {
+                Self::storage(step, source)
+            } else {
+                Self::NotFound
+            };
+        }
+        if FULL.iter().any(|word| said.contains(word)) {
+            return Self::Full(io::Error::other(source));
         }
         let mut cause: Option<&(dyn StdError + 'static)> = Some(&source);
         while let Some(error) = cause {
@@ -79,6 +98,17 @@ impl Error {
     }
 }
 
+/// How a storage says that the whole bucket is missing.
+const NO_BUCKET: &str = "<Code>NoSuchBucket</Code>";
+
+/// How storages say that they take no more: by the status made for it, or by codes of their own.
+const FULL: [&str; 4] = [
+    "507 Insufficient Storage",
+    "<Code>QuotaExceeded</Code>",
+    "<Code>XMinioStorageFull</Code>",
+    "<Code>XMinioAdminBucketQuotaExceeded</Code>",
+];
+
 /// Runs blocking file work off the async threads.
 pub(crate) async fn blocking<T: Send + 'static>(
     step: &'static str,
@@ -86,9 +116,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(|e| Error::io(step, e)),
-        Err(lost) => Err(Error::Storage {
-            step,
-            source: lost.into(),
-        }),
+        Err(lost) => Err(Error::storage(step, lost)),
     }
 }

@@ -3,15 +3,12 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io;
-use std::num::NonZero;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use filejobs_core::JobId;
-use tokio::sync::Semaphore;
 
 /// The folder under which everything lies. All of its functions block.
 #[derive(Debug)]
@@ -20,33 +17,25 @@ pub(crate) struct Folder {
     /// Keeps the names of two processes on one shared folder apart; `create_new` decides where that fails.
     process: u64,
     next: AtomicU64,
-    turns: Arc<Semaphore>,
 }
 
-const AREAS: [&str; 4] = ["uploads", "results", "plans", "staging"];
+/// Where uploads in progress lie.
+const STAGING: &str = "staging";
 
 impl Folder {
     /// Creates the folder and its areas.
     pub(crate) fn create(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
-        for area in AREAS {
+        for area in crate::AREAS.into_iter().chain([STAGING]) {
             fs::create_dir_all(root.join(area))?;
         }
         sync_folder(&root)?;
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let turns = Arc::new(Semaphore::new((cores / 2).max(1)));
         Ok(Self {
             root,
             process: RandomState::new().build_hasher().finish(),
             next: AtomicU64::new(0),
-            turns,
         })
-    }
-
-    /// Turns to hash and write with, for half of the cores.
-    pub(crate) fn turns(&self) -> Arc<Semaphore> {
-        self.turns.clone()
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -54,7 +43,7 @@ impl Folder {
     }
 
     fn staging(&self) -> PathBuf {
-        self.root.join("staging")
+        self.root.join(STAGING)
     }
 
     /// A new empty file for an upload in progress.
@@ -68,6 +57,21 @@ impl Folder {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(e),
             }
+        }
+    }
+
+    /// Writes, reads and removes a small file.
+    pub(crate) fn try_out(&self) -> io::Result<()> {
+        const TEXT: &[u8] = b"ping";
+        let (mut file, path) = self.stage()?;
+        let tried = file
+            .write_all(TEXT)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| fs::read(&path));
+        let removed = fs::remove_file(&path);
+        match tried? {
+            read if read == TEXT => removed,
+            _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
 

@@ -1,18 +1,21 @@
-//! Uploads and results as blobs: a local folder now, S3-compatible storage beside it later.
+//! Uploads and results as blobs: in a local folder or in an S3-compatible storage.
 //!
 //! Keys: `uploads/{job_id}_{sanitized_filename}`, `results/{job_id}/{generation}/{task_index}/{name}`,
-//! `plans/{job_id}/{generation}/{name}`. Uploads in progress lie under `staging/` and are renamed when they are
-//! complete, so that nobody ever sees half a file.
+//! `plans/{job_id}/{generation}/{name}`. Nobody ever sees half a blob: in a folder uploads in progress lie under
+//! `staging/` and are renamed when they are complete, in a storage they are parts that are completed.
 //!
-//! What only reads, lists or deletes goes through [`object_store`]; what a folder does better (staging, renames,
-//! handing an open file to a child) goes through `Backend`, which is where another kind of storage joins in.
+//! What only reads, lists or deletes goes through [`object_store`]; what each kind does in its own way (uploads,
+//! removing many blobs at once, sweeping) goes through `Backend`.
 
 mod error;
+mod fetch;
 mod folder;
+mod reader;
+mod s3;
 mod staged;
 
 use std::fs::File;
-use std::io::Read;
+use std::num::NonZero;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,35 +28,40 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 
 pub use error::Error;
-pub use staged::{Complete, Staged};
+pub use fetch::Fetched;
+pub use reader::Reader;
+pub use s3::{Credentials, S3Config};
+pub use staged::{Complete, Staged, hex};
 
 use error::blocking;
 use folder::Folder;
-use staged::hex;
+use s3::{S3, Upload};
+use staged::{Content, Small};
 
 /// Bytes of one item of [`Blobs::stream`].
 const CHUNK: usize = 256 * 1024;
+
+/// The first parts of all keys.
+const AREAS: [&str; 3] = ["uploads", "results", "plans"];
 
 /// A blob store.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     objects: Arc<dyn ObjectStore>,
     backend: Backend,
+    /// Turns to hash and write with: each buffer of an upload holds one, so that many uploads at once leave half of
+    /// the cores to others.
+    turns: Arc<Semaphore>,
 }
 
 /// What differs between kinds of storage.
 #[derive(Debug, Clone)]
 enum Backend {
     Local(Arc<Folder>),
-}
-
-/// A blob opened for the engine.
-#[derive(Debug)]
-pub enum Opened {
-    /// A file that can be read anywhere and handed to a child.
-    File(File),
+    S3(Arc<S3>),
 }
 
 /// The key of a job's uploaded file.
@@ -89,65 +97,116 @@ impl Blobs {
         let objects = LocalFileSystem::new_with_prefix(folder.root())
             .map_err(|e| Error::object("opening the storage folder", e))?
             .with_fsync(true);
-        Ok(Self {
-            objects: Arc::new(objects),
-            backend: Backend::Local(Arc::new(folder)),
-        })
+        Ok(Self::new(
+            Arc::new(objects),
+            Backend::Local(Arc::new(folder)),
+        ))
     }
 
-    /// Begins an upload.
-    pub async fn stage(&self) -> Result<Staged, Error> {
-        let Backend::Local(folder) = self.backend.clone();
-        // Made on the thread that makes the file: a caller that is dropped meanwhile leaves no file behind.
-        let stage = move || {
-            let (file, path) = folder.stage()?;
-            Ok(Staged::new(file, path, folder.turns()))
-        };
-        blocking("beginning an upload", stage).await
+    /// A bucket of an S3-compatible storage. Does not speak to it yet: [`Blobs::ping`] does.
+    pub fn s3(config: &S3Config) -> Result<Self, Error> {
+        let s3 = S3::new(config)?;
+        Ok(Self::new(s3.objects(), Backend::S3(Arc::new(s3))))
+    }
+
+    fn new(objects: Arc<dyn ObjectStore>, backend: Backend) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            objects,
+            backend,
+            turns: Arc::new(Semaphore::new((cores / 2).max(1))),
+        }
+    }
+
+    /// Begins an upload that is to become the blob `key`.
+    pub async fn stage(&self, key: &str) -> Result<Staged, Error> {
+        match self.backend.clone() {
+            Backend::Local(folder) => {
+                let to = path(&folder, key)?;
+                // Made on the thread that makes the file: a caller that is dropped meanwhile leaves no file behind.
+                let turns = self.turns.clone();
+                let stage = move || {
+                    let (file, path) = folder.stage()?;
+                    Ok(Staged::folder(file, path, to, turns))
+                };
+                blocking("beginning an upload", stage).await
+            }
+            Backend::S3(s3) => {
+                let upload = Upload::new(s3, self::key(key)?);
+                Ok(Staged::s3(upload, self.turns.clone()))
+            }
+        }
     }
 
     /// Gives a complete upload its key: from here on it exists. A blob that had the key before is replaced.
-    pub async fn publish(&self, complete: Complete, key: &str) -> Result<(), Error> {
-        const STEP: &str = "naming an upload";
-        let Backend::Local(_) = &self.backend;
-        let to = self.path(key)?;
-        let from = complete.part.path().map(Path::to_owned);
-        let from = from.ok_or(Error::NotFound)?;
-        blocking(STEP, move || Folder::publish(&from, &to)).await?;
-        complete.part.keep();
-        Ok(())
+    pub async fn publish(&self, complete: Complete) -> Result<(), Error> {
+        match complete.content {
+            Content::Folder(part) => {
+                let (from, to) = part.paths().ok_or(Error::NotFound)?;
+                let (from, to) = (from.to_owned(), to.to_owned());
+                blocking("naming an upload", move || Folder::publish(&from, &to)).await?;
+                part.keep();
+                Ok(())
+            }
+            Content::Parts(upload) => upload.complete().await,
+            Content::Small(upload, Small::Bytes(bytes)) => {
+                upload.s3().put(upload.key(), bytes).await
+            }
+            Content::Small(upload, Small::File(file, bytes)) => {
+                upload.s3().put_small(upload.key(), file, bytes).await
+            }
+        }
     }
 
     /// Removes a complete upload that is not wanted.
     pub async fn discard(&self, complete: Complete) {
-        complete.part.discard().await;
+        complete.content.discard().await;
     }
 
-    /// Opens a blob for the engine.
-    pub async fn open(&self, key: &str) -> Result<Opened, Error> {
-        let Backend::Local(_) = &self.backend;
-        let path = self.path(key)?;
-        let opened = blocking("opening a blob", move || match File::open(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            other => other.map(Some),
-        });
-        opened.await?.map(Opened::File).ok_or(Error::NotFound)
+    /// Brings a blob to where it can be read at any place: itself where it is a file, else a nameless copy in
+    /// `folder`. Of a blob that has to be brought only the bytes `wanted` are, when that is given.
+    pub async fn fetch(
+        &self,
+        key: &str,
+        wanted: Option<Range<u64>>,
+        folder: &Path,
+    ) -> Result<Fetched, Error> {
+        match &self.backend {
+            Backend::Local(here) => {
+                let path = path(here, key)?;
+                let opened = blocking("opening a blob", move || fetch::open(&path)).await?;
+                opened.ok_or(Error::NotFound)
+            }
+            Backend::S3(_) => {
+                fetch::download(&self.objects, &self::key(key)?, wanted, folder).await
+            }
+        }
+    }
+
+    /// Opens a blob for reading here and there.
+    pub async fn reader(&self, key: &str) -> Result<Reader, Error> {
+        match &self.backend {
+            Backend::Local(here) => {
+                let path = path(here, key)?;
+                let opened = blocking("opening a blob", move || fetch::open(&path)).await?;
+                let Fetched { file, size, .. } = opened.ok_or(Error::NotFound)?;
+                Ok(Reader::file(file, size))
+            }
+            Backend::S3(_) => {
+                let meta = fetch::head(&*self.objects, &self::key(key)?).await?;
+                Ok(Reader::object(self.objects.clone(), meta))
+            }
+        }
     }
 
     /// The SHA-256 of a blob, read in full.
     pub async fn sha256(&self, key: &str) -> Result<String, Error> {
-        let Opened::File(mut file) = self.open(key).await?;
-        blocking("hashing a blob", move || {
-            let mut hash = Sha256::new();
-            let mut buffer = vec![0; CHUNK];
-            loop {
-                match file.read(&mut buffer)? {
-                    0 => return Ok(hex(&hash.finalize())),
-                    n => hash.update(&buffer[..n]),
-                }
-            }
-        })
-        .await
+        let mut chunks = self.stream(key, 0..u64::MAX).await?;
+        let mut hash = Sha256::new();
+        while let Some(chunk) = chunks.try_next().await? {
+            hash.update(&chunk);
+        }
+        Ok(hex(&hash.finalize()))
     }
 
     /// Stores a file of a worker's scratch folder; the file is gone or unchanged afterwards. Overwrites.
@@ -155,23 +214,29 @@ impl Blobs {
         self.put_files(&[(key.to_owned(), path.to_owned())]).await
     }
 
-    /// Stores several files as [`Blobs::put_file`] does, and syncs each folder only once. After a failure some of
-    /// them may be stored.
+    /// Stores several files as [`Blobs::put_file`] does, all in one go. After a failure some of them may be stored.
     pub async fn put_files(&self, files: &[(String, PathBuf)]) -> Result<(), Error> {
-        let Backend::Local(folder) = self.backend.clone();
-        let files = files
-            .iter()
-            .map(|(key, from)| Ok((from.clone(), self.path(key)?)))
-            .collect::<Result<Vec<_>, Error>>()?;
-        blocking("storing a result", move || folder.put_files(&files)).await
+        match self.backend.clone() {
+            Backend::Local(folder) => {
+                let files = files
+                    .iter()
+                    .map(|(key, from)| Ok((from.clone(), path(&folder, key)?)))
+                    .collect::<Result<Vec<_>, Error>>()?;
+                blocking("storing a result", move || folder.put_files(&files)).await
+            }
+            Backend::S3(s3) => {
+                let files = files
+                    .iter()
+                    .map(|(key, from)| Ok((self::key(key)?, from.clone())))
+                    .collect::<Result<Vec<_>, Error>>()?;
+                s3.put_files(files).await
+            }
+        }
     }
 
     /// A blob's size in bytes.
     pub async fn size(&self, key: &str) -> Result<u64, Error> {
-        let meta = self.objects.head(&self::key(key)?).await;
-        Ok(meta
-            .map_err(|e| Error::object("looking at a blob", e))?
-            .size)
+        Ok(fetch::head(&*self.objects, &self::key(key)?).await?.size)
     }
 
     /// Bytes `range` of a blob (all that there are when it ends beyond), in chunks.
@@ -213,9 +278,13 @@ impl Blobs {
         job: JobId,
         keep_generation: Option<u32>,
     ) -> Result<(), Error> {
-        let Backend::Local(folder) = self.backend.clone();
-        let delete = move || folder.delete_results(job, keep_generation);
-        blocking("removing results", delete).await
+        match self.backend.clone() {
+            Backend::Local(folder) => {
+                let delete = move || folder.delete_results(job, keep_generation);
+                blocking("removing results", delete).await
+            }
+            Backend::S3(s3) => s3.delete_results(job, keep_generation).await,
+        }
     }
 
     /// Jobs that have an upload older than `older_than`, for the orphan sweep, with the upload's key.
@@ -262,36 +331,31 @@ impl Blobs {
 
     /// Removes uploads in progress that nobody has written to for `idle`. Returns how many.
     pub async fn sweep_staged(&self, idle: Duration) -> Result<u64, Error> {
-        let Backend::Local(folder) = self.backend.clone();
-        blocking("sweeping uploads", move || folder.sweep_staged(idle)).await
-    }
-
-    /// Writes, reads and removes a small blob.
-    pub async fn ping(&self) -> Result<(), Error> {
-        const STEP: &str = "trying the storage";
-        const TEXT: &[u8] = b"ping";
-        let Backend::Local(folder) = self.backend.clone();
-        blocking(STEP, move || {
-            let (mut file, path) = folder.stage()?;
-            let tried = std::io::Write::write_all(&mut file, TEXT)
-                .and_then(|()| file.sync_all())
-                .and_then(|()| std::fs::read(&path));
-            let removed = std::fs::remove_file(&path);
-            match tried? {
-                read if read == TEXT => removed,
-                _ => Err(std::io::ErrorKind::InvalidData.into()),
+        match self.backend.clone() {
+            Backend::Local(folder) => {
+                blocking("sweeping uploads", move || folder.sweep_staged(idle)).await
             }
-        })
-        .await
+            Backend::S3(s3) => s3.sweep(idle).await,
+        }
     }
 
-    fn path(&self, key: &str) -> Result<PathBuf, Error> {
-        let Backend::Local(folder) = &self.backend;
-        let key = self::key(key)?;
-        Ok(key.parts().fold(folder.root().to_owned(), |path, part| {
-            path.join(part.as_ref())
-        }))
+    /// Writes and reads something small, and shows that the storage works.
+    pub async fn ping(&self) -> Result<(), Error> {
+        match self.backend.clone() {
+            Backend::Local(folder) => {
+                blocking("trying the storage", move || folder.try_out()).await
+            }
+            Backend::S3(s3) => s3.ping().await,
+        }
     }
+}
+
+fn path(folder: &Folder, key: &str) -> Result<PathBuf, Error> {
+    let key = self::key(key)?;
+    let parts = key.parts();
+    Ok(parts.fold(folder.root().to_owned(), |path, part| {
+        path.join(part.as_ref())
+    }))
 }
 
 /// Chunks of a file, each read off the async threads. The file's position is at any place; reads name theirs.

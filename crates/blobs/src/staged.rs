@@ -1,4 +1,4 @@
-//! An upload in progress: bytes in, a synced file and its SHA-256 out.
+//! An upload in progress: bytes in, durable bytes and their SHA-256 out.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::error::{Error, blocking};
+use crate::s3::{PART, Upload};
 
 /// Bytes collected before they go to disk. An upload holds two such buffers at most, one that fills and one that is
 /// being written, whatever the size of the file and of the pieces it comes in.
@@ -21,31 +22,62 @@ const BUFFER: usize = 256 * 1024;
 /// A slow sender's bytes are written at least this often, so that the file's time shows that it is alive.
 const WRITE_AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 
+// Parts are equal in size because they are made of full buffers.
+const _: () = assert!(PART.is_multiple_of(BUFFER as u64));
+
 /// An upload in progress. Dropping it removes what was written; what a crash leaves,
 /// [`Blobs::sweep_staged`](crate::Blobs::sweep_staged) removes.
 #[derive(Debug)]
 pub struct Staged {
-    part: Part,
+    place: Place,
     filling: Vec<u8>,
     written_at: Instant,
     writer: Writer,
     turns: Arc<Semaphore>,
 }
 
-/// An upload whose last byte is durably stored but which has no name yet. Dropping it removes it.
+/// Where the bytes go.
+#[derive(Debug)]
+enum Place {
+    /// To a file beside the blobs.
+    Folder(Part),
+    /// In parts to a storage, each by way of a nameless file.
+    S3(Upload),
+}
+
+/// An upload that is complete but for its name. Dropping it removes it.
 #[derive(Debug)]
 pub struct Complete {
     /// Its size in bytes.
     pub size: u64,
     /// Its SHA-256, in hexadecimal.
     pub sha256: String,
-    pub(crate) part: Part,
+    pub(crate) content: Content,
+}
+
+/// What becomes a blob by being published.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// A synced file that gets its name.
+    Folder(Part),
+    /// All parts are with the storage.
+    Parts(Upload),
+    /// Less than a part: one request brings it.
+    Small(Upload, Small),
+}
+
+/// The bytes of an upload that is smaller than a part.
+#[derive(Debug)]
+pub(crate) enum Small {
+    Bytes(Bytes),
+    File(Arc<File>, u64),
 }
 
 /// A file that is removed unless it is given a name.
 #[derive(Debug)]
 pub(crate) struct Part {
     path: Option<PathBuf>,
+    to: PathBuf,
 }
 
 /// Where the file is: at rest, or with the thread that writes a buffer.
@@ -59,31 +91,67 @@ enum Writer {
 
 #[derive(Debug)]
 struct Sink {
-    file: File,
+    /// Made with the first byte when it is absent.
+    file: Option<File>,
+    /// Bytes in the file.
+    written: u64,
+    /// The folder for further files.
+    spool: Arc<PathBuf>,
     hash: Sha256,
     size: u64,
 }
 
 impl Sink {
+    fn new(file: Option<File>, spool: Arc<PathBuf>) -> Self {
+        Self {
+            file,
+            written: 0,
+            spool,
+            hash: Sha256::new(),
+            size: 0,
+        }
+    }
+
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(tempfile::tempfile_in(&*self.spool)?),
+        };
+        file.write_all(bytes)?;
         self.hash.update(bytes);
+        self.written += bytes.len() as u64;
         self.size += bytes.len() as u64;
         Ok(())
+    }
+
+    /// The file with its size; the next byte goes to another.
+    fn take(&mut self) -> Option<(Arc<File>, u64)> {
+        let bytes = std::mem::take(&mut self.written);
+        Some((Arc::new(self.file.take()?), bytes))
     }
 }
 
 impl Staged {
-    /// `turns` are shared by all uploads: each buffer that is hashed and written holds one, so that many uploads at
-    /// once leave processor time for others.
-    pub(crate) fn new(file: File, path: PathBuf, turns: Arc<Semaphore>) -> Self {
-        let sink = Sink {
-            file,
-            hash: Sha256::new(),
-            size: 0,
+    /// An upload into a file that is there already.
+    pub(crate) fn folder(file: File, path: PathBuf, to: PathBuf, turns: Arc<Semaphore>) -> Self {
+        let part = Part {
+            path: Some(path),
+            to,
         };
+        let sink = Sink::new(Some(file), Arc::default());
+        Self::new(Place::Folder(part), sink, turns)
+    }
+
+    /// An upload that goes to a storage in parts.
+    pub(crate) fn s3(upload: Upload, turns: Arc<Semaphore>) -> Self {
+        let spool = upload.s3().spool();
+        Self::new(Place::S3(upload), Sink::new(None, spool), turns)
+    }
+
+    /// Each buffer that is hashed and written holds one of the `turns`, which all uploads share.
+    fn new(place: Place, sink: Sink, turns: Arc<Semaphore>) -> Self {
         Self {
-            part: Part { path: Some(path) },
+            place,
             filling: Vec::new(),
             written_at: Instant::now(),
             writer: Writer::Idle(sink, Vec::new()),
@@ -103,17 +171,25 @@ impl Staged {
             }
             self.filling.extend_from_slice(now);
             rest = later;
-            let due = self.written_at.elapsed() >= WRITE_AT_LEAST_EVERY;
-            if self.filling.len() == BUFFER || due {
+            if self.filling.len() == BUFFER || self.is_overdue() {
                 self.begin_write().await?;
             }
         }
         Ok(())
     }
 
+    fn is_overdue(&self) -> bool {
+        match &self.place {
+            Place::Folder(_) => self.written_at.elapsed() >= WRITE_AT_LEAST_EVERY,
+            // Nobody looks at the time of a nameless file.
+            Place::S3(_) => false,
+        }
+    }
+
     /// Hands the full buffer to a thread and takes the empty one back, once the write before is over.
     async fn begin_write(&mut self) -> Result<(), Error> {
         let (mut sink, spare) = self.settle().await?;
+        self.send_full(&mut sink).await?;
         // The semaphore is never closed; without a turn the write is only less polite.
         let turn = self.turns.clone().acquire_owned().await.ok();
         let full = std::mem::replace(&mut self.filling, spare);
@@ -128,6 +204,17 @@ impl Staged {
         Ok(())
     }
 
+    /// Sends a part that is full.
+    async fn send_full(&mut self, sink: &mut Sink) -> Result<(), Error> {
+        if let Place::S3(upload) = &mut self.place
+            && sink.written >= PART
+            && let Some((file, bytes)) = sink.take()
+        {
+            upload.send(file, 0, bytes).await?;
+        }
+        Ok(())
+    }
+
     /// Waits for the write under way. Leaves `Broken` behind, which the caller replaces.
     async fn settle(&mut self) -> Result<(Sink, Vec<u8>), Error> {
         const STEP: &str = "writing an upload";
@@ -135,32 +222,58 @@ impl Staged {
             Writer::Idle(sink, spare) => Ok((sink, spare)),
             Writer::Busy(write) => match write.await {
                 Ok(done) => done.map_err(|e| Error::io(STEP, e)),
-                Err(lost) => Err(Error::Storage {
-                    step: STEP,
-                    source: lost.into(),
-                }),
+                Err(lost) => Err(Error::storage(STEP, lost)),
             },
-            Writer::Broken => Err(Error::Storage {
-                step: STEP,
-                source: "an earlier write failed".into(),
-            }),
+            Writer::Broken => Err(Error::storage(STEP, "an earlier write failed")),
         }
     }
 
-    /// Syncs what was written.
+    /// Makes what was written durable, as far as that goes before it has its name.
     pub async fn complete(mut self) -> Result<Complete, Error> {
         let (mut sink, _) = self.settle().await?;
         let last = std::mem::take(&mut self.filling);
-        let (size, sha256) = blocking("syncing an upload", move || {
-            sink.append(&last)?;
-            sink.file.sync_all()?;
-            Ok((sink.size, hex(&sink.hash.finalize())))
-        })
-        .await?;
+        if !last.is_empty() {
+            self.send_full(&mut sink).await?;
+        }
+        let (content, sink) = match self.place {
+            Place::Folder(part) => {
+                let sync = move || {
+                    sink.append(&last)?;
+                    if let Some(file) = &sink.file {
+                        file.sync_all()?;
+                    }
+                    Ok(sink)
+                };
+                let sink = blocking("syncing an upload", sync).await?;
+                (Content::Folder(part), sink)
+            }
+            Place::S3(upload) if sink.size == 0 => {
+                sink.hash.update(&last);
+                sink.size = last.len() as u64;
+                (Content::Small(upload, Small::Bytes(last.into())), sink)
+            }
+            Place::S3(mut upload) => {
+                let append = move || sink.append(&last).map(|()| sink);
+                let mut sink = blocking("writing an upload", append).await?;
+                let content = match sink.take() {
+                    Some((file, bytes)) if !upload.is_begun() => {
+                        Content::Small(upload, Small::File(file, bytes))
+                    }
+                    rest => {
+                        if let Some((file, bytes)) = rest {
+                            upload.send(file, 0, bytes).await?;
+                        }
+                        upload.settle().await?;
+                        Content::Parts(upload)
+                    }
+                };
+                (content, sink)
+            }
+        };
         Ok(Complete {
-            size,
-            sha256,
-            part: self.part,
+            size: sink.size,
+            sha256: hex(&sink.hash.finalize()),
+            content,
         })
     }
 
@@ -168,14 +281,27 @@ impl Staged {
     pub async fn discard(mut self) {
         // A write under way would otherwise go on for a moment after the file has gone.
         let _ = self.settle().await;
-        self.part.discard().await;
+        match self.place {
+            Place::Folder(part) => part.discard().await,
+            Place::S3(upload) => upload.abort().await,
+        }
+    }
+}
+
+impl Content {
+    pub(crate) async fn discard(self) {
+        match self {
+            Self::Folder(part) => part.discard().await,
+            Self::Parts(upload) => upload.abort().await,
+            Self::Small(..) => {}
+        }
     }
 }
 
 impl Part {
-    /// Where the file is.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
+    /// Where the file is, and where it is to be.
+    pub(crate) fn paths(&self) -> Option<(&Path, &Path)> {
+        Some((self.path.as_deref()?, &self.to))
     }
 
     /// The file has a name now and stays.
@@ -205,8 +331,9 @@ impl Drop for Part {
     }
 }
 
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// Lower-case hexadecimal, as checksums are written.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
     bytes

@@ -16,7 +16,7 @@ pub enum FailureClass {
     Infrastructure,
     /// A deadline of the job has passed.
     Deadline,
-    /// The stored file is gone or no longer what was uploaded.
+    /// The stored file is gone, cannot be read, or is no longer what was uploaded.
     Source,
 }
 
@@ -112,6 +112,8 @@ failure_codes! {
     SourceMissing = "SOURCE_MISSING": Source,
     /// The stored file's checksum is not the one taken at upload.
     SourceChanged = "SOURCE_CHANGED": Source,
+    /// The storage has the file but cannot read it.
+    SourceUnreadable = "SOURCE_UNREADABLE": Source,
 }
 
 /// A failure with its sentence for the sender of the file.

@@ -2,6 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,6 +33,7 @@ pub enum Link {
 pub struct Proxy {
     address: SocketAddr,
     link: watch::Sender<Link>,
+    carried: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -41,6 +44,8 @@ impl Proxy {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let (link, state) = watch::channel(Link::Open);
+        let carried = Arc::new(AtomicU64::new(0));
+        let count = carried.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -48,11 +53,12 @@ impl Proxy {
             .name("proxy".to_owned())
             .spawn(move || {
                 // An error ends the proxy, and whoever uses it meets closed connections.
-                let _ = runtime.block_on(accept(listener, server, state));
+                let _ = runtime.block_on(accept(listener, server, state, count));
             })?;
         Ok(Self {
             address,
             link,
+            carried,
             thread: Some(thread),
         })
     }
@@ -61,6 +67,12 @@ impl Proxy {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Bytes that have passed in either direction.
+    #[must_use]
+    pub fn carried(&self) -> u64 {
+        self.carried.load(Ordering::Relaxed)
     }
 
     /// Changes what happens from now on, for connections that stand as well.
@@ -83,6 +95,7 @@ async fn accept(
     listener: std::net::TcpListener,
     server: SocketAddr,
     mut link: watch::Receiver<Link>,
+    carried: Arc<AtomicU64>,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let mut connections = JoinSet::new();
@@ -93,7 +106,7 @@ async fn accept(
             },
             accepted = listener.accept() => {
                 let (client, _) = accepted?;
-                connections.spawn(carry(client, server, link.clone()));
+                connections.spawn(carry(client, server, link.clone(), carried.clone()));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -101,7 +114,12 @@ async fn accept(
 }
 
 /// Carries one connection until either side closes it or the link is cut.
-async fn carry(client: TcpStream, server: SocketAddr, link: watch::Receiver<Link>) {
+async fn carry(
+    client: TcpStream,
+    server: SocketAddr,
+    link: watch::Receiver<Link>,
+    carried: Arc<AtomicU64>,
+) {
     let mut cut = link.clone();
     let both = async {
         let mut link = link;
@@ -112,8 +130,8 @@ async fn carry(client: TcpStream, server: SocketAddr, link: watch::Receiver<Link
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = upstream.into_split();
         tokio::join!(
-            one_way(from_client, to_server, link.clone()),
-            one_way(from_server, to_client, link.clone()),
+            one_way(from_client, to_server, link.clone(), &carried),
+            one_way(from_server, to_client, link.clone(), &carried),
         );
         Some(())
     };
@@ -123,7 +141,12 @@ async fn carry(client: TcpStream, server: SocketAddr, link: watch::Receiver<Link
     }
 }
 
-async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut link: watch::Receiver<Link>) {
+async fn one_way(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut link: watch::Receiver<Link>,
+    carried: &AtomicU64,
+) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         let Some(delay) = passable(&mut link).await else {
@@ -134,6 +157,7 @@ async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut link: watc
         if passable(&mut link).await.is_none() || to.write_all(&buffer[..count]).await.is_err() {
             return;
         }
+        carried.fetch_add(count as u64, Ordering::Relaxed);
     }
     // A closed end is told like bytes are.
     if passable(&mut link).await.is_some() {

@@ -5,7 +5,6 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -58,7 +57,7 @@ impl RedisServer {
         Ok(server)
     }
 
-    /// The one server that the tests of a binary share; each uses keys of its own ([`unique_prefix`]).
+    /// The one server that the tests of a binary share; each uses keys of its own ([`names::unique`](crate::names::unique)).
     ///
     /// # Panics
     /// When no server can be started: tests without it mean nothing.
@@ -156,13 +155,6 @@ impl RedisServer {
         }
         self.launch()
     }
-}
-
-/// A prefix for keys that no other test of this process has.
-#[must_use]
-pub fn unique_prefix() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("test{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Reads one answer of the protocol.

@@ -1,11 +1,10 @@
 //! One attempt at one task, from its ticket to the end of its lease.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filejobs_blobs::{Opened, plan_key};
+use filejobs_blobs::plan_key;
 use filejobs_core::failure::{Failure, FailureCode};
 use filejobs_engine::child;
 use filejobs_engine::task::{Piece, Processor, Request, Step};
@@ -26,6 +25,7 @@ use crate::outputs::{self, Place};
 use crate::patience::patiently;
 use crate::process::{Followed, Launcher, Start};
 use crate::scratch::{Root, Scratch};
+use crate::source::Source;
 
 /// How long a claim may be tried before the ticket is left to be published again.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
@@ -149,7 +149,7 @@ impl Attempt<'_> {
             read = self.stopped() => return read,
             prepared = self.prepare() => prepared,
         };
-        let (input, scratch) = match prepared {
+        let (source, scratch) = match prepared {
             Ok(prepared) => prepared,
             Err(ending) => return Read::Ended(ending, None),
         };
@@ -158,7 +158,7 @@ impl Attempt<'_> {
         let at_most = Duration::from_secs(limits.engine_cpu_seconds.saturating_mul(4) + 60);
         let start = Start {
             folder: scratch.path().to_owned(),
-            input,
+            input: source.file,
         };
         let kill = async {
             self.stopped().await;
@@ -177,8 +177,17 @@ impl Attempt<'_> {
                     let said = String::from_utf8_lossy(&ended.stderr);
                     tracing::warn!(status = %ended.status, said = %said.trim_end(), "the engine left no result");
                 }
-                let ending = ending::judge(ended.status, &ended.stderr, result, limits);
-                Read::Ended(ending, Some(scratch))
+                let judged = ending::judge(ended.status, &ended.stderr, result, limits);
+                // Whatever came of other bytes than those that were handed in is nothing.
+                let objection = tokio::select! {
+                    biased;
+                    read = self.stopped() => {
+                        remove(Some(scratch)).await;
+                        return read;
+                    }
+                    objection = source.check.objection() => objection,
+                };
+                Read::Ended(objection.unwrap_or(judged), Some(scratch))
             }
             Ok(Followed::Killed) => {
                 remove(Some(scratch)).await;
@@ -203,44 +212,24 @@ impl Attempt<'_> {
         }
     }
 
-    /// Opens the file and lays the request into a scratch folder.
-    async fn prepare(&self) -> Result<(File, Scratch), Ending> {
-        let input = self.open_source().await?;
+    /// Lays the request into a scratch folder and brings the file.
+    async fn prepare(&self) -> Result<(Source, Scratch), Ending> {
         let request = self.request()?;
         let scratch = self.make_scratch(&request).await?;
-        if let Step::Piece { piece, .. } = &request.step {
-            self.bring_repeats(piece, &scratch).await?;
-        }
-        Ok((input, scratch))
-    }
-
-    async fn open_source(&self) -> Result<File, Ending> {
-        let job = &self.claimed.job;
-        let Backends { blobs, sources, .. } = &self.context.backends;
-        let deadline = Instant::now() + self.context.config.patience;
-        let opened = patiently(sources, || deadline, || blobs.open(&job.blob)).await;
-        let file = match opened {
-            Ok(Opened::File(file)) => file,
-            Err(filejobs_blobs::Error::NotFound) => {
-                return Err(Ending::Final(Failure::new(
-                    FailureCode::SourceMissing,
-                    "The stored file is gone; hand it in again.",
-                )));
+        let source = self.source(&request, scratch.path()).await;
+        let prepared = match (source, &request.step) {
+            (Ok(source), Step::Piece { piece, .. }) => {
+                let brought = self.bring_repeats(piece, &scratch).await;
+                brought.map(|()| source)
             }
-            Err(error) => {
-                tracing::warn!(%error, "the file could not be opened");
-                return Err(again("The storage is out of reach."));
-            }
+            (source, Step::Whole | Step::Plan) => source,
+            (Err(ending), Step::Piece { .. }) => Err(ending),
         };
-        match file.metadata() {
-            Ok(meta) if meta.len() == job.file_size => Ok(file),
-            Ok(_) => Err(Ending::Final(Failure::new(
-                FailureCode::SourceChanged,
-                "The stored file is no longer what was handed in; hand it in again.",
-            ))),
-            Err(error) => {
-                tracing::warn!(%error, "the file could not be looked at");
-                Err(again("The storage is out of reach."))
+        match prepared {
+            Ok(source) => Ok((source, scratch)),
+            Err(ending) => {
+                remove(Some(scratch)).await;
+                Err(ending)
             }
         }
     }

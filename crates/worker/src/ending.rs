@@ -81,7 +81,7 @@ fn judge_signal(signal: i32, limits: &Limits) -> Ending {
 
 fn judge_code(code: i32) -> Ending {
     match u8::try_from(code) {
-        Ok(exit::READ) => Ending::Again(unavailable("The stored file could not be read.")),
+        Ok(exit::READ) => Ending::Again(unreadable()),
         Ok(exit::WRITE) => Ending::Again(unavailable("The worker could not write its results.")),
         Ok(exit::NO_SPACE) => Ending::Again(unavailable("The worker's disk is full.")),
         _ => Ending::Again(crash()),
@@ -100,6 +100,22 @@ pub(crate) fn unavailable(what: &str) -> Failure {
     Failure::new(
         FailureCode::BackendUnavailable,
         format!("{what} Retry the job once the service is well again."),
+    )
+}
+
+/// The failure of a file whose bytes cannot be read.
+pub(crate) fn unreadable() -> Failure {
+    Failure::new(
+        FailureCode::SourceUnreadable,
+        "The stored file could not be read; hand it in again, and tell the operator of the storage.",
+    )
+}
+
+/// The failure of a file whose bytes are not those that were handed in.
+pub(crate) fn changed() -> Failure {
+    Failure::new(
+        FailureCode::SourceChanged,
+        "The stored file is no longer what was handed in; hand it in again.",
     )
 }
 
@@ -162,7 +178,7 @@ mod tests {
 
     #[test]
     fn every_end_without_a_result_has_its_code_and_its_chance() {
-        use FailureCode::{BackendUnavailable, LimitExceeded, ParserCrash};
+        use FailureCode::{BackendUnavailable, LimitExceeded, ParserCrash, SourceUnreadable};
         let table: [(ExitStatus, &str, FailureCode, bool); 13] = [
             (signalled(Signal::XCPU), "", LimitExceeded, false),
             (signalled(Signal::XFSZ), "", LimitExceeded, false),
@@ -184,7 +200,7 @@ mod tests {
             (exited(101), "panicked at src/csv.rs:1:1", ParserCrash, true),
             (exited(exit::ENDED), "", ParserCrash, true),
             (exited(exit::REQUEST), "", ParserCrash, true),
-            (exited(exit::READ), "", BackendUnavailable, true),
+            (exited(exit::READ), "", SourceUnreadable, true),
             (exited(exit::WRITE), "", BackendUnavailable, true),
             (exited(exit::NO_SPACE), "", BackendUnavailable, true),
         ];

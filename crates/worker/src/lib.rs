@@ -23,6 +23,7 @@ mod patience;
 mod process;
 mod run;
 mod scratch;
+mod source;
 
 pub use config::{Backends, Config, EngineCommand};
 pub use ending::Ending;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use filejobs_blobs::{Opened, result_key};
+use filejobs_blobs::result_key;
 use filejobs_core::{Failure, FailureCode, JobId, JobState, WorkerId};
 use filejobs_engine::task::{
     self, Control, Processor, Progress, Request, RunResult, Step, outputs,
@@ -78,7 +78,8 @@ impl Service {
 
     async fn run(&self, claimed: Claimed) {
         let scratch = tempfile::tempdir().unwrap();
-        let Opened::File(input) = self.app.blobs().open(&claimed.job.blob).await.unwrap();
+        let (blobs, key) = (self.app.blobs(), &claimed.job.blob);
+        let input = blobs.fetch(key, None, scratch.path()).await.unwrap().file;
         let request = self.request(&claimed);
         let result = task::run(&request, input, scratch.path(), &Quiet).unwrap();
         match result.plan.clone() {

@@ -1,6 +1,5 @@
 //! Makes a job of a form that has come in full.
 
-use filejobs_blobs::upload_key;
 use filejobs_core::{FileType, JobId, JobState, Limits, Namespace};
 use filejobs_store::{Error, Idempotency, Job, JobFilter, NewJob, NewTask, Page, TaskKind};
 
@@ -94,8 +93,7 @@ async fn create(
     file: Received,
     idempotency: Option<Idempotency>,
 ) -> Result<Job, Problem> {
-    let id = app.sources().job_id();
-    let blob = upload_key(id, &file.name);
+    let (id, blob) = (file.job, file.blob.clone());
     let new = NewJob {
         id,
         task: first_task(app, &file),
@@ -113,7 +111,7 @@ async fn create(
         findings_max: app.limits().findings_per_job,
         idempotency,
     };
-    app.blobs().publish(file.complete, &blob).await?;
+    app.blobs().publish(file.complete).await?;
     match app.store().create_job(new).await {
         Ok(job) => Ok(job),
         Err(error) => uncertain(app, id, &blob, error).await,

@@ -1,13 +1,14 @@
 //! Receives the file of a form: checks name and content, counts, and stores.
 
 use bytes::Bytes;
-use filejobs_blobs::{Blobs, Complete, Staged};
+use filejobs_blobs::{Blobs, Complete, Staged, upload_key};
 use filejobs_core::file::SNIFF_BYTES;
-use filejobs_core::{Content, FileName, FileType, Limits};
+use filejobs_core::{Content, FileName, FileType, JobId, Limits};
 
 use super::fields::Fields;
 use super::form::{Receiver, too_large};
 use super::key::Hold;
+use crate::App;
 use crate::auth::Caller;
 use crate::problem::{Code, FieldError, Place, Problem};
 
@@ -93,9 +94,11 @@ fn unsupported(found: &str) -> Problem {
     )
 }
 
-/// A file that has come in full and is durably stored, without a name yet.
+/// A file that has come in full and waits to be published.
 #[derive(Debug)]
 pub(crate) struct Received {
+    pub(crate) job: JobId,
+    pub(crate) blob: String,
     pub(crate) name: FileName,
     pub(crate) kind: FileType,
     pub(crate) complete: Complete,
@@ -104,23 +107,29 @@ pub(crate) struct Received {
 /// Stores a file. Dropped before its end it leaves nothing behind.
 #[derive(Debug)]
 pub(crate) struct Storing<'a> {
+    /// The job that the file is to be of.
+    job: JobId,
     blobs: &'a Blobs,
     limits: &'a Limits,
     caller: &'a Caller,
     hold: Option<&'a mut Hold>,
-    open: Option<(Inspector, Staged)>,
+    open: Option<Open>,
+}
+
+/// A file that comes in.
+#[derive(Debug)]
+struct Open {
+    inspector: Inspector,
+    staged: Staged,
+    blob: String,
 }
 
 impl<'a> Storing<'a> {
-    pub(crate) fn new(
-        blobs: &'a Blobs,
-        limits: &'a Limits,
-        caller: &'a Caller,
-        hold: Option<&'a mut Hold>,
-    ) -> Self {
+    pub(crate) fn new(app: &'a App, caller: &'a Caller, hold: Option<&'a mut Hold>) -> Self {
         Self {
-            blobs,
-            limits,
+            job: app.sources().job_id(),
+            blobs: app.blobs(),
+            limits: app.limits(),
             caller,
             hold,
             open: None,
@@ -140,24 +149,36 @@ impl Receiver for Storing<'_> {
         if let Some(hold) = &mut self.hold {
             hold.early(namespace.as_ref()).await?;
         }
-        self.open = Some((inspector, self.blobs.stage().await?));
+        let blob = upload_key(self.job, &inspector.name);
+        self.open = Some(Open {
+            staged: self.blobs.stage(&blob).await?,
+            inspector,
+            blob,
+        });
         Ok(())
     }
 
     async fn write(&mut self, bytes: Bytes) -> Result<(), Problem> {
-        let Some((inspector, staged)) = &mut self.open else {
+        let Some(open) = &mut self.open else {
             return Err(Problem::internal(BEGUN));
         };
-        let bytes = inspector.take(bytes, self.limits)?;
-        Ok(staged.write(bytes).await?)
+        let bytes = open.inspector.take(bytes, self.limits)?;
+        Ok(open.staged.write(bytes).await?)
     }
 
     async fn end(&mut self) -> Result<Received, Problem> {
-        let Some((mut inspector, mut staged)) = self.open.take() else {
+        let Some(open) = self.open.take() else {
             return Err(Problem::internal(BEGUN));
         };
+        let Open {
+            mut inspector,
+            mut staged,
+            blob,
+        } = open;
         staged.write(inspector.end()?).await?;
         Ok(Received {
+            job: self.job,
+            blob,
             name: inspector.name,
             kind: inspector.kind,
             complete: staged.complete().await?,

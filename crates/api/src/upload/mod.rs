@@ -122,7 +122,7 @@ async fn upload(
     let boundary = boundary(&headers)?;
     refuse_announced(&headers, app.limits())?;
     let mut hold = Hold::of(&app, &headers)?;
-    let mut storing = Storing::new(app.blobs(), app.limits(), &caller, hold.as_mut());
+    let mut storing = Storing::new(&app, &caller, hold.as_mut());
     let stream = body.into_data_stream();
     let form = form::read(stream, &boundary, app.limits(), &mut storing).await?;
     // A namespace that came behind the file is known only now.

@@ -2,8 +2,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use filejobs_core::Sources;
+use filejobs_testkit::names;
 use filejobs_testkit::proxy::{Link as Network, Proxy};
-use filejobs_testkit::redis::{RedisServer, unique_prefix};
+use filejobs_testkit::redis::RedisServer;
 use filejobs_testkit::wait;
 
 use super::*;
@@ -16,14 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const SOON: Duration = Duration::from_secs(30);
 
 fn config(url: &str, stream: &str) -> Config {
-    let consumer = format!("consumer-{}", unique_prefix());
+    let consumer = names::unique("consumer");
     let mut config = Config::new(url.parse().unwrap(), consumer, Sources::system());
     config.stream = stream.to_owned();
     config
 }
 
 fn stream() -> String {
-    format!("{}:tasks", unique_prefix())
+    names::unique("tasks")
 }
 
 /// A queue on a stream of its own on the shared server.

@@ -81,10 +81,10 @@ impl Service {
     pub(crate) async fn upload(&self, job: JobId) -> String {
         let blobs = &self.backends.blobs;
         let key = upload_key(job, &FileName::new("t.csv", 255));
-        let mut staged = blobs.stage().await.unwrap();
+        let mut staged = blobs.stage(&key).await.unwrap();
         staged.write(Bytes::from_static(b"a\n1\n")).await.unwrap();
         let complete = staged.complete().await.unwrap();
-        blobs.publish(complete, &key).await.unwrap();
+        blobs.publish(complete).await.unwrap();
         key
     }
 

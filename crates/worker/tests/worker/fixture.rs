@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-const LONG: Duration = Duration::from_mins(1);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 /// What differs from the tests' usual worker.
 pub(crate) type Setup = (EngineCommand, Box<dyn FnOnce(&mut Config)>);
@@ -124,6 +124,12 @@ impl Worker {
 impl Service {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::local(&folder.path().join("blobs")).await.unwrap();
+        Self::start_on(blobs, folder).await
+    }
+
+    /// With a storage that is not in the service's folder.
+    pub(crate) async fn start_on(blobs: Blobs, folder: TempDir) -> Self {
         let sources = Sources::system();
         let store: Arc<dyn Store> =
             SqliteStore::open(&folder.path().join("store.db"), sources.clone())
@@ -136,7 +142,7 @@ impl Service {
                 .run_until_cancelled_owned(publish(store.clone(), queue.clone())),
         );
         Self {
-            blobs: Blobs::local(&folder.path().join("blobs")).await.unwrap(),
+            blobs,
             store,
             queue,
             sources,
@@ -228,7 +234,7 @@ impl Service {
     pub(crate) async fn submit_with(&self, csv: &str, change: impl FnOnce(&mut NewJob)) -> JobId {
         let id = self.sources.job_id();
         let blob = upload_key(id, &FileName::new("t.csv", 255));
-        let mut staged = self.blobs.stage().await.unwrap();
+        let mut staged = self.blobs.stage(&blob).await.unwrap();
         staged
             .write(Bytes::copy_from_slice(csv.as_bytes()))
             .await
@@ -258,15 +264,8 @@ impl Service {
             idempotency: None,
         };
         change(&mut new);
-        self.blobs.publish(complete, &blob).await.unwrap();
+        self.blobs.publish(complete).await.unwrap();
         self.store.create_job(new).await.unwrap().id
-    }
-
-    /// Overwrites a blob.
-    pub(crate) async fn put(&self, key: &str, text: &str) {
-        let file = self.path("put");
-        std::fs::write(&file, text).unwrap();
-        self.blobs.put_file(key, &file).await.unwrap();
     }
 
     pub(crate) async fn job(&self, id: JobId) -> Job {

@@ -4,6 +4,8 @@
 mod fixture;
 #[cfg(test)]
 mod killed;
+#[cfg(test)]
+mod source;
 
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
@@ -188,23 +190,6 @@ async fn a_file_that_takes_too_long_fails_as_limit() {
         "{:?}",
         job.error_message
     );
-    worker.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stored_file_that_is_gone_or_changed_fails_as_source() {
-    let service = Service::start().await;
-    let gone = service.submit("a\n1\n").await;
-    let changed = service.submit("a\n1\n").await;
-    let key = service.job(gone).await.blob;
-    service.blobs.delete(&key).await.unwrap();
-    service
-        .put(&service.job(changed).await.blob, "a\n1\n2\n")
-        .await;
-    let worker = service.worker(engine());
-    let (gone, changed) = (service.ended(gone).await, service.ended(changed).await);
-    assert_eq!(gone.failure_code, Some(FailureCode::SourceMissing));
-    assert_eq!(changed.failure_code, Some(FailureCode::SourceChanged));
     worker.stop().await;
 }
 

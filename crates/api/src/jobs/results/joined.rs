@@ -18,7 +18,7 @@ use parquet::file::metadata::{
 use parquet::file::writer::TrackedWrite;
 use tokio::runtime::Handle;
 
-use super::rows::file;
+use super::part::PartFile;
 use crate::App;
 use crate::download::BodyError;
 
@@ -87,7 +87,7 @@ pub(super) async fn join(
         }
         let mut joint = Joint::default();
         for part in parts {
-            let file = file(&runtime, &blobs, &part.blob)?;
+            let file = PartFile::open(&runtime, &blobs, &part.blob)?;
             let metadata = ParquetMetaDataReader::new().parse_and_finish(&file)?;
             joint.add(&part.blob, &metadata)?;
         }

@@ -3,6 +3,7 @@
 mod cell;
 mod formats;
 mod joined;
+mod part;
 mod rows;
 
 use axum::extract::State;

@@ -1,17 +1,16 @@
 //! Reads valid rows back from the parts, batch by batch, on a blocking thread.
 
-use std::collections::VecDeque;
-use std::fs::File;
-
 use arrow_array::RecordBatch;
-use filejobs_blobs::{Blobs, Opened};
+use filejobs_blobs::Blobs;
 use filejobs_core::row_runs::RowRuns;
 use filejobs_store::StoredPart;
 use futures::stream::TryStreamExt;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::file::metadata::RowGroupMetaData;
+use std::collections::VecDeque;
 use tokio::runtime::Handle;
 
+use super::part::PartFile;
 use crate::App;
 use crate::download::BodyError;
 
@@ -114,7 +113,7 @@ impl Rows {
     }
 
     fn open_part(&self, part: &StoredPart) -> Result<OpenPart, BodyError> {
-        let file = file(&self.runtime, &self.blobs, &part.blob)?;
+        let file = PartFile::open(&self.runtime, &self.blobs, &part.blob)?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
         let groups = builder.metadata().row_groups();
         let from = Start::find(groups, self.skip);
@@ -196,13 +195,6 @@ fn batch_rows(group: &RowGroupMetaData) -> usize {
     let rows = u64::try_from(group.num_rows()).unwrap_or(1).max(1);
     let row = (u64::try_from(decoded).unwrap_or(0) / rows).max(1);
     (BATCH_BYTES / row).clamp(1, BATCH_ROWS) as usize
-}
-
-/// A blob as a file that can be read anywhere.
-pub(super) fn file(runtime: &Handle, blobs: &Blobs, key: &str) -> Result<File, BodyError> {
-    match runtime.block_on(blobs.open(key))? {
-        Opened::File(file) => Ok(file),
-    }
 }
 
 async fn bytes(blobs: &Blobs, key: &str) -> Result<Vec<u8>, filejobs_blobs::Error> {

@@ -1,0 +1,59 @@
+//! What is special about a folder.
+
+use std::io;
+
+use super::super::*;
+use super::place::{count, pattern};
+
+#[test]
+fn results_from_another_file_system_are_copied_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = Folder::create(&folder.path().join("data")).unwrap();
+    let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+    std::fs::write(&from, pattern(100_000)).unwrap();
+    data.copy_in(&from, &to).unwrap();
+    assert!(std::fs::read(&to).unwrap() == pattern(100_000));
+    assert!(!from.exists());
+    assert_eq!(count(&folder.path().join("data/staging")), 0);
+    let missing = folder.path().join("missing");
+    assert!(data.copy_in(&missing, &to).is_err());
+    assert_eq!(count(&folder.path().join("data/staging")), 0);
+}
+
+#[tokio::test]
+async fn results_are_moved_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::local(&folder.path().join("data")).await.unwrap();
+    let scratch = folder.path().join("part");
+    std::fs::write(&scratch, "x").unwrap();
+    blobs.put_file("results/a", &scratch).await.unwrap();
+    assert!(!scratch.exists());
+}
+
+#[tokio::test]
+async fn parts_that_a_crash_left_are_swept_once_they_are_idle() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = Blobs::local(&folder.path().join("data")).await.unwrap();
+    let staging = folder.path().join("data/staging");
+    std::fs::write(staging.join("left"), "behind").unwrap();
+    let swept = blobs.sweep_staged(Duration::from_hours(1)).await.unwrap();
+    assert_eq!(swept, 0);
+    assert_eq!(blobs.sweep_staged(Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(count(&staging), 0);
+}
+
+#[test]
+fn a_full_disk_and_a_used_up_quota_are_told_as_full() {
+    // ENOSPC and EDQUOT.
+    for number in [28, 122] {
+        let os = || io::Error::from_raw_os_error(number);
+        assert!(matches!(Error::io("x", os()), Error::Full(_)), "{number}");
+        let object = object_store::Error::Generic {
+            store: "LocalFileSystem",
+            source: Box::new(os()),
+        };
+        assert!(matches!(Error::object("x", object), Error::Full(_)));
+    }
+    let denied = Error::io("x", io::Error::from(io::ErrorKind::PermissionDenied));
+    assert!(matches!(denied, Error::Storage { .. }));
+}

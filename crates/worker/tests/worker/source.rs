@@ -1,0 +1,204 @@
+//! What becomes of a job whose stored file is not what was handed in, on both kinds of storage.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use filejobs_blobs::{Blobs, Credentials, S3Config};
+use filejobs_core::{FailureClass, FailureCode, JobState};
+use filejobs_store::{Job, TaskKind};
+use filejobs_testkit::s3::{KEY_ID, S3Server, SECRET};
+
+use crate::fixture::{LONG, Service, engine, with};
+
+/// A service and the folder in which its blobs are files.
+struct Place {
+    service: Service,
+    files: PathBuf,
+}
+
+impl Place {
+    async fn folder() -> Self {
+        let service = Service::start().await;
+        let files = service.path("blobs");
+        Self { service, files }
+    }
+
+    async fn s3() -> Self {
+        let server = S3Server::shared();
+        let bucket = server.bucket().unwrap();
+        let mut config = S3Config::new(&bucket);
+        config.endpoint = Some(server.endpoint());
+        config.allow_http = true;
+        config.credentials = Some(Credentials {
+            key_id: KEY_ID.to_owned(),
+            secret: SECRET.to_owned(),
+            token: None,
+        });
+        let blobs = Blobs::s3(&config).unwrap();
+        let service = Service::start_on(blobs, tempfile::tempdir().unwrap()).await;
+        Self {
+            service,
+            files: server.folder(&bucket),
+        }
+    }
+
+    /// Changes the stored file of a job where it lies.
+    fn damage(&self, job: &Job, change: impl FnOnce(&mut Vec<u8>)) {
+        let file = self.files.join(&job.blob);
+        let mut bytes = std::fs::read(&file).unwrap();
+        change(&mut bytes);
+        std::fs::write(file, bytes).unwrap();
+    }
+}
+
+macro_rules! on_both_kinds {
+    ($($case:ident)*) => {
+        mod on_a_folder {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(Place::folder().await).await;
+            })*
+        }
+        mod on_s3 {
+            use super::*;
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $case() {
+                super::$case(Place::s3().await).await;
+            })*
+        }
+    };
+}
+
+on_both_kinds! {
+    a_file_that_is_as_handed_in_becomes_rows
+    a_planned_file_gives_what_the_whole_file_gives
+    a_file_that_is_gone_fails_at_once
+    a_file_that_was_damaged_fails_after_its_attempts_and_leaves_nothing
+    a_file_that_is_damaged_while_it_is_planned_leaves_nothing
+    a_file_that_is_well_again_at_the_next_attempt_is_read
+}
+
+const CSV: &str = "id,name\n1,a\n2,b,x\n3,c\n4,d\n";
+
+async fn a_file_that_is_as_handed_in_becomes_rows(place: Place) {
+    let service = &place.service;
+    let worker = service.worker(engine());
+    let job = service.submit(CSV).await;
+    let job = service.ended(job).await;
+    assert_eq!(job.status, JobState::Completed, "{:?}", job.error_message);
+    assert_eq!((job.rows_processed, job.rows_failed), (4, 1));
+    let parts = service.store.parts(job.id).await.unwrap();
+    for part in &parts {
+        assert_eq!(service.blobs.size(&part.blob).await.unwrap(), part.bytes);
+    }
+    let rejected = service.store.rejected(job.id).await.unwrap();
+    assert!(service.text(&rejected[0]).await.contains("2,b,"));
+    worker.stop().await;
+    assert_eq!(service.scratch(), 0);
+}
+
+async fn a_planned_file_gives_what_the_whole_file_gives(place: Place) {
+    let service = &place.service;
+    let worker = service.worker(with(engine(), |config| config.limits.split_bytes = 500));
+    let rows: Vec<_> = (0..300)
+        .map(|n| format!("{},\"v\n{n}\"\n", n % 290))
+        .collect();
+    let schema = r#"{"fields":[{"name":"id","type":"integer","constraints":{"unique":true}},{"name":"value","type":"string"}]}"#;
+    let text = format!("id,value\n{}", rows.concat());
+    // As it is, with a byte order mark, and as an encoding whose text is a copy in one piece.
+    let cases = [
+        ("", None, 5),
+        ("\u{feff}", None, 5),
+        ("", Some("windows-1252"), 2),
+    ];
+    for (mark, encoding, tasks) in cases {
+        let text = format!("{mark}{text}");
+        let submit = async |kind| {
+            let job = service.submit_with(&text, |new| {
+                new.task.kind = kind;
+                new.schema = serde_json::from_str(schema).ok();
+                new.options.encoding = encoding.map(str::to_owned);
+            });
+            service.ended(job.await).await
+        };
+        let (whole, planned) = (submit(TaskKind::Whole).await, submit(TaskKind::Plan).await);
+        for job in [&whole, &planned] {
+            assert_eq!(job.status, JobState::Completed, "{:?}", job.error_message);
+        }
+        let counts = |job: &Job| {
+            (
+                job.rows_processed,
+                job.rows_failed,
+                job.errors_by_code.clone(),
+            )
+        };
+        assert_eq!(counts(&whole), counts(&planned));
+        assert!(planned.tasks.total >= tasks, "{:?}", planned.tasks);
+    }
+    worker.stop().await;
+}
+
+async fn a_file_that_is_gone_fails_at_once(place: Place) {
+    let service = &place.service;
+    let job = service.submit(CSV).await;
+    let blob = service.job(job).await.blob;
+    service.blobs.delete(&blob).await.unwrap();
+    let worker = service.worker(engine());
+    let job = service.ended(job).await;
+    assert_eq!(job.failure_code, Some(FailureCode::SourceMissing));
+    assert_eq!(job.attempt, 1);
+    worker.stop().await;
+}
+
+async fn a_file_that_was_damaged_fails_after_its_attempts_and_leaves_nothing(place: Place) {
+    let service = &place.service;
+    let (flipped, short) = (service.submit(CSV).await, service.submit(CSV).await);
+    place.damage(&service.job(flipped).await, |bytes| bytes[10] ^= 1);
+    place.damage(&service.job(short).await, |bytes| bytes.truncate(20));
+    let worker = service.worker(engine());
+    for job in [flipped, short] {
+        let job = service.ended(job).await;
+        assert_eq!(job.status, JobState::Failed);
+        assert_eq!(job.failure_code, Some(FailureCode::SourceChanged));
+        let class = job.failure_code.map(FailureCode::class);
+        assert_eq!(class, Some(FailureClass::Source));
+        assert_eq!((job.rows_processed, job.attempt), (0, 3));
+    }
+    worker.stop().await;
+    assert_eq!(service.blobs.jobs_with_results().await.unwrap(), []);
+    assert_eq!(service.scratch(), 0);
+}
+
+async fn a_file_that_is_damaged_while_it_is_planned_leaves_nothing(place: Place) {
+    let service = &place.service;
+    let job = service
+        .submit_with(CSV, |new| new.task.kind = TaskKind::Plan)
+        .await;
+    place.damage(&service.job(job).await, |bytes| bytes[10] ^= 1);
+    let worker = service.worker(engine());
+    let job = service.ended(job).await;
+    assert_eq!(job.failure_code, Some(FailureCode::SourceChanged));
+    assert_eq!((job.rows_processed, job.tasks.total), (0, 1));
+    worker.stop().await;
+}
+
+async fn a_file_that_is_well_again_at_the_next_attempt_is_read(place: Place) {
+    let service = &place.service;
+    let job = service.submit(CSV).await;
+    place.damage(&service.job(job).await, |bytes| bytes[10] ^= 1);
+    let worker = service.worker(with(engine(), |config| config.retry.max_attempts = 10_000));
+    let failed = async {
+        while service.job(job).await.attempt < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LONG, failed)
+        .await
+        .expect("a second attempt");
+    place.damage(&service.job(job).await, |bytes| bytes[10] ^= 1);
+    let job = service.ended(job).await;
+    assert_eq!(job.status, JobState::Completed, "{:?}", job.error_message);
+    assert_eq!((job.rows_processed, job.rows_failed), (4, 1));
+    worker.stop().await;
+}
