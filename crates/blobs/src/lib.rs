@@ -13,6 +13,7 @@ mod folder;
 mod reader;
 mod s3;
 mod staged;
+mod sums;
 
 use std::fs::File;
 use std::num::NonZero;
@@ -35,6 +36,7 @@ pub use fetch::Fetched;
 pub use reader::Reader;
 pub use s3::{Credentials, S3Config};
 pub use staged::{Complete, Staged, hex};
+pub use sums::{Summing, Sums};
 
 use error::blocking;
 use folder::Folder;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::error::{Error, blocking};
 use crate::s3::{PART, Upload};
+use crate::sums::{Summing, Sums};
 
 /// Bytes collected before they go to disk. An upload holds two such buffers at most, one that fills and one that is
 /// being written, whatever the size of the file and of the pieces it comes in.
@@ -52,6 +53,8 @@ pub struct Complete {
     pub size: u64,
     /// Its SHA-256, in hexadecimal.
     pub sha256: String,
+    /// Checksums of its blocks.
+    pub sums: Sums,
     pub(crate) content: Content,
 }
 
@@ -98,6 +101,7 @@ struct Sink {
     /// The folder for further files.
     spool: Arc<PathBuf>,
     hash: Sha256,
+    sums: Summing,
     size: u64,
 }
 
@@ -108,6 +112,7 @@ impl Sink {
             written: 0,
             spool,
             hash: Sha256::new(),
+            sums: Summing::from(0),
             size: 0,
         }
     }
@@ -118,10 +123,15 @@ impl Sink {
             none => none.insert(tempfile::tempfile_in(&*self.spool)?),
         };
         file.write_all(bytes)?;
-        self.hash.update(bytes);
         self.written += bytes.len() as u64;
-        self.size += bytes.len() as u64;
+        self.count(bytes);
         Ok(())
+    }
+
+    fn count(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+        self.sums.update(bytes);
+        self.size += bytes.len() as u64;
     }
 
     /// The file with its size; the next byte goes to another.
@@ -248,8 +258,7 @@ impl Staged {
                 (Content::Folder(part), sink)
             }
             Place::S3(upload) if sink.size == 0 => {
-                sink.hash.update(&last);
-                sink.size = last.len() as u64;
+                sink.count(&last);
                 (Content::Small(upload, Small::Bytes(last.into())), sink)
             }
             Place::S3(mut upload) => {
@@ -273,6 +282,7 @@ impl Staged {
         Ok(Complete {
             size: sink.size,
             sha256: hex(&sink.hash.finalize()),
+            sums: sink.sums.finish(),
             content,
         })
     }

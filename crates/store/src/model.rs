@@ -126,7 +126,7 @@ pub struct NewTask {
     pub kind: TaskKind,
     /// Its place among the job's pieces; 0 for `Whole` and `Plan`.
     pub index: u32,
-    /// The piece as the engine's JSON; null for `Whole` and `Plan`.
+    /// What the worker has to know of the task, as its JSON: the piece, and the checksums of what it reads.
     pub piece: serde_json::Value,
     /// Bytes it will read, for progress.
     pub bytes: u64,
@@ -444,7 +444,7 @@ pub struct Claimed {
     pub kind: TaskKind,
     /// Its place among the job's pieces.
     pub index: u32,
-    /// The piece as the engine's JSON.
+    /// What the worker has to know of the task, as it was stored.
     pub piece: serde_json::Value,
     /// Its job.
     pub job: Job,

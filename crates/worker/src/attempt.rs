@@ -1,23 +1,21 @@
 //! One attempt at one task, from its ticket to the end of its lease.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filejobs_blobs::plan_key;
+use filejobs_blobs::Sums;
 use filejobs_core::failure::{Failure, FailureCode};
 use filejobs_engine::child;
-use filejobs_engine::task::{Piece, Processor, Request, Step};
+use filejobs_engine::task::{Processor, Request, Step};
 use filejobs_queue::Delivery;
 use filejobs_store::{Claimed, TaskKind};
-use futures::TryStreamExt;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::blocks::PlannedPiece;
 use crate::config::{Backends, Config};
 use crate::ending::{self, Ending};
 use crate::lease::{Hold, Leases};
@@ -58,8 +56,9 @@ pub(crate) struct Attempt<'a> {
 
 /// How the engine's part of an attempt ended.
 enum Read {
-    /// There is something to tell the store. The folder holds the outputs, when there are any.
-    Ended(Ending, Option<Scratch>),
+    /// There is something to tell the store. The folder holds the outputs, when there are any; with it come the
+    /// checksums of the file's blocks, where they were taken.
+    Ended(Ending, Option<(Scratch, Option<Sums>)>),
     /// The task is no longer this worker's.
     Lost,
     /// The worker stops.
@@ -125,9 +124,13 @@ impl Attempt<'_> {
         let finishing = self.context.finishing.acquire().await;
         drop(slot);
         let scratch = match read {
-            Read::Ended(ending, scratch) => {
-                self.settle(ending, scratch.as_ref()).await;
-                scratch
+            Read::Ended(ending, Some((scratch, sums))) => {
+                self.settle(ending, Some((&scratch, sums.as_ref()))).await;
+                Some(scratch)
+            }
+            Read::Ended(ending, None) => {
+                self.settle(ending, None).await;
+                None
             }
             Read::Lost => {
                 tracing::info!("the task was taken away; its engine is ended");
@@ -179,26 +182,34 @@ impl Attempt<'_> {
                 }
                 let judged = ending::judge(ended.status, &ended.stderr, result, limits);
                 // Whatever came of other bytes than those that were handed in is nothing.
-                let objection = tokio::select! {
+                let verdict = tokio::select! {
                     biased;
                     read = self.stopped() => {
                         remove(Some(scratch)).await;
                         return read;
                     }
-                    objection = source.check.objection() => objection,
+                    verdict = source.check.verdict() => verdict,
                 };
-                Read::Ended(objection.unwrap_or(judged), Some(scratch))
+                match verdict {
+                    Ok(sums) => Read::Ended(judged, Some((scratch, sums))),
+                    Err(objection) => {
+                        remove(Some(scratch)).await;
+                        Read::Ended(objection, None)
+                    }
+                }
             }
             Ok(Followed::Killed) => {
                 remove(Some(scratch)).await;
                 self.stopped().await
             }
             Ok(Followed::TimedOut) => {
-                Read::Ended(ending::took_too_long(at_most.as_secs()), Some(scratch))
+                remove(Some(scratch)).await;
+                Read::Ended(ending::took_too_long(at_most.as_secs()), None)
             }
             Err(error) => {
                 tracing::error!(%error, "the engine could not be started");
-                Read::Ended(again("The parser could not be started."), Some(scratch))
+                remove(Some(scratch)).await;
+                Read::Ended(again("The parser could not be started."), None)
             }
         }
     }
@@ -214,18 +225,16 @@ impl Attempt<'_> {
 
     /// Lays the request into a scratch folder and brings the file.
     async fn prepare(&self) -> Result<(Source, Scratch), Ending> {
-        let request = self.request()?;
+        let piece = self.piece()?;
+        let request = self.request(piece.as_ref())?;
         let scratch = self.make_scratch(&request).await?;
-        let source = self.source(&request, scratch.path()).await;
-        let prepared = match (source, &request.step) {
-            (Ok(source), Step::Piece { piece, .. }) => {
-                let brought = self.bring_repeats(piece, &scratch).await;
-                brought.map(|()| source)
+        let prepared = async {
+            if let Some(piece) = &piece {
+                self.bring_repeats(piece, &scratch).await?;
             }
-            (source, Step::Whole | Step::Plan) => source,
-            (Err(ending), Step::Piece { .. }) => Err(ending),
+            self.source(&request, scratch.path()).await
         };
-        match prepared {
+        match prepared.await {
             Ok(source) => Ok((source, scratch)),
             Err(ending) => {
                 remove(Some(scratch)).await;
@@ -234,31 +243,34 @@ impl Attempt<'_> {
         }
     }
 
-    fn request(&self) -> Result<Request, Ending> {
+    fn piece(&self) -> Result<Option<PlannedPiece>, Ending> {
+        match self.claimed.kind {
+            TaskKind::Whole | TaskKind::Plan => Ok(None),
+            TaskKind::Piece => serde_json::from_value(self.claimed.piece.clone())
+                .map(Some)
+                .map_err(|_| not_understood("piece")),
+        }
+    }
+
+    fn request(&self, piece: Option<&PlannedPiece>) -> Result<Request, Ending> {
         let (job, config) = (&self.claimed.job, &self.context.config);
-        let unreadable = |what| {
-            tracing::error!(what, "the stored task cannot be understood");
-            Ending::Final(Failure::new(
-                FailureCode::InvariantBroken,
-                "The stored task cannot be understood; please report this as a defect.",
-            ))
-        };
-        let (step, bytes) = match self.claimed.kind {
-            TaskKind::Whole => (Step::Whole, job.file_size),
-            TaskKind::Plan => (Step::Plan, job.file_size),
-            TaskKind::Piece => {
-                let facts = job.facts.clone().ok_or_else(|| unreadable("facts"))?;
-                let piece: Piece = serde_json::from_value(self.claimed.piece.clone())
-                    .map_err(|_| unreadable("piece"))?;
-                let bytes = piece.end.saturating_sub(piece.start);
-                let facts = Box::new(facts);
-                (Step::Piece { facts, piece }, bytes)
+        let (step, bytes) = match (self.claimed.kind, piece) {
+            (TaskKind::Plan, _) => (Step::Plan, job.file_size),
+            (TaskKind::Piece, Some(PlannedPiece { piece, .. })) => {
+                let facts = job.facts.clone().ok_or_else(|| not_understood("facts"))?;
+                let step = Step::Piece {
+                    facts: Box::new(facts),
+                    piece: piece.clone(),
+                };
+                (step, piece.end.saturating_sub(piece.start))
             }
+            (TaskKind::Whole | TaskKind::Piece, _) => (Step::Whole, job.file_size),
         };
         let processor = if job.processor.is_null() {
             Processor::default()
         } else {
-            serde_json::from_value(job.processor.clone()).map_err(|_| unreadable("processor"))?
+            serde_json::from_value(job.processor.clone())
+                .map_err(|_| not_understood("processor"))?
         };
         let mut limits = config.limits.clone();
         limits.findings_per_job = job.findings_max;
@@ -300,37 +312,6 @@ impl Attempt<'_> {
         })
     }
 
-    /// Brings the plan's list of repeated keys to a piece.
-    async fn bring_repeats(&self, piece: &Piece, scratch: &Scratch) -> Result<(), Ending> {
-        let Some(name) = &piece.repeats else {
-            return Ok(());
-        };
-        let job = &self.claimed.job;
-        let to = outputs::plain_name(name).map(|name| scratch.out().join(name));
-        let to = to.map_err(|_| again("The plan names no file."))?;
-        let key = plan_key(job.id, job.generation, name);
-        let deadline = Instant::now() + self.context.config.patience;
-        let Backends { sources, .. } = &self.context.backends;
-        let brought = patiently(sources, || deadline, || self.copy_blob(&key, &to));
-        brought.await.map_err(|error| {
-            tracing::warn!(%error, "what the plan left could not be fetched");
-            again("What the plan left is out of reach.")
-        })
-    }
-
-    async fn copy_blob(&self, key: &str, to: &PathBuf) -> Result<(), filejobs_blobs::Error> {
-        let io = |source: std::io::Error| filejobs_blobs::Error::Storage {
-            step: "copying a blob to a scratch folder",
-            source: source.into(),
-        };
-        let mut chunks = self.context.backends.blobs.stream(key, 0..u64::MAX).await?;
-        let mut file = tokio::fs::File::create(to).await.map_err(io)?;
-        while let Some(chunk) = chunks.try_next().await? {
-            file.write_all(&chunk).await.map_err(io)?;
-        }
-        file.flush().await.map_err(io)
-    }
-
     /// Where this attempt's outputs belong.
     pub(crate) fn place(&self) -> Place {
         Place {
@@ -340,6 +321,14 @@ impl Attempt<'_> {
             attempt: self.claimed.attempt,
         }
     }
+}
+
+fn not_understood(what: &str) -> Ending {
+    tracing::error!(what, "the stored task cannot be understood");
+    Ending::Final(Failure::new(
+        FailureCode::InvariantBroken,
+        "The stored task cannot be understood; please report this as a defect.",
+    ))
 }
 
 fn again(what: &str) -> Ending {

@@ -1,14 +1,18 @@
 //! Tells the store how an attempt ended: blobs first, then one fenced transaction.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use filejobs_blobs::Sums;
 use filejobs_core::failure::Failure;
+use filejobs_core::report::Dialect;
 use filejobs_core::{ErrorClass, JobState};
 use filejobs_engine::task::{Plan, RunResult};
 use filejobs_store::{Error, Job, NewTask, PlanCommit, TaskCommit, TaskKind};
 use tokio::time::Instant;
 
 use crate::attempt::Attempt;
+use crate::blocks::{PlannedPiece, sha256_of};
 use crate::ending::{self, Ending};
 use crate::outputs::{self, Outputs};
 use crate::patience::patiently;
@@ -23,9 +27,11 @@ struct Refused {
 
 impl Attempt<'_> {
     /// Commits what an attempt brought, whatever that is.
-    pub(crate) async fn settle(&self, ending: Ending, scratch: Option<&Scratch>) {
-        match (ending, scratch) {
-            (Ending::Result(result), Some(scratch)) => self.settle_result(*result, scratch).await,
+    pub(crate) async fn settle(&self, ending: Ending, brought: Option<(&Scratch, Option<&Sums>)>) {
+        match (ending, brought) {
+            (Ending::Result(result), Some((scratch, sums))) => {
+                self.settle_result(*result, scratch, sums).await;
+            }
             (Ending::Result(_), None) => {
                 self.again(ending::unavailable("Results were lost.")).await;
             }
@@ -34,10 +40,12 @@ impl Attempt<'_> {
         }
     }
 
-    async fn settle_result(&self, mut result: RunResult, scratch: &Scratch) {
+    async fn settle_result(&self, mut result: RunResult, scratch: &Scratch, sums: Option<&Sums>) {
         let plan = result.plan.take();
         let settled = match (self.claimed.kind, plan, &result.failure) {
-            (TaskKind::Plan, Some(plan), None) => self.settle_plan(result, plan, scratch).await,
+            (TaskKind::Plan, Some(plan), None) => {
+                self.settle_plan(result, plan, scratch, sums).await
+            }
             (TaskKind::Plan, None, None) => {
                 tracing::error!("a plan step left no plan");
                 Err(ending::unavailable("The file could not be planned."))
@@ -94,16 +102,27 @@ impl Attempt<'_> {
         result: RunResult,
         mut plan: Plan,
         scratch: &Scratch,
+        sums: Option<&Sums>,
     ) -> Result<(), Failure> {
         let out = scratch.out();
         let kept = self.place().of_plan(&out, &mut plan).map_err(unusable)?;
+        // Before it is moved away.
+        let hashes = checksums(&kept).await?;
         self.store(&kept).await?;
+        let layout = plan.facts.layout.as_ref();
+        let dialect = layout.and_then(|layout| layout.dialect.as_ref());
+        // Otherwise the places of a piece are those of a text that is made of the file.
+        let is_text = |dialect: &Dialect| dialect.encoding.eq_ignore_ascii_case("utf-8");
+        let sums = sums.filter(|_| dialect.is_some_and(is_text));
         let pieces = plan.pieces.iter().map(|piece| {
+            let list = piece.repeats.as_ref();
+            let list = list.and_then(|name| hashes.get(name).cloned());
+            let planned = PlannedPiece::new(piece.clone(), sums, list);
             Ok(NewTask {
                 id: self.context.backends.sources.task_id(),
                 kind: TaskKind::Piece,
                 index: piece.index,
-                piece: serde_json::to_value(piece)?,
+                piece: serde_json::to_value(planned)?,
                 bytes: piece.end.saturating_sub(piece.start),
             })
         });
@@ -315,6 +334,24 @@ impl Attempt<'_> {
             tracing::error!(error = %refused.error, cause, "the store could not be told how a task ended");
         }
     }
+}
+
+/// SHA-256 of each file by the last part of its key.
+async fn checksums(kept: &Outputs) -> Result<HashMap<String, String>, Failure> {
+    let files = kept.files.clone();
+    let hash = move || {
+        let hashes = files.iter().map(|(key, path)| {
+            let name = key.rsplit('/').next().unwrap_or_default();
+            Ok((name.to_owned(), sha256_of(path)?))
+        });
+        hashes.collect::<std::io::Result<_>>()
+    };
+    let hashes = tokio::task::spawn_blocking(hash).await;
+    let hashes = hashes.unwrap_or_else(|lost| Err(lost.into()));
+    hashes.map_err(|error| {
+        tracing::error!(%error, "what a plan left could not be read");
+        ending::unavailable("The worker's disk is out of order.")
+    })
 }
 
 /// The child left what cannot be: a defect of ours, or a parser that its file has taken over.

@@ -13,6 +13,7 @@
 //! * Nothing is detached: every task lives in one set, under one token.
 
 mod attempt;
+mod blocks;
 mod commit;
 mod config;
 mod ending;

@@ -140,7 +140,7 @@ fn first_task(app: &App, file: &Received) -> NewTask {
         id: app.sources().task_id(),
         kind: kind(file.kind, file.complete.size, app.limits()),
         index: 0,
-        piece: serde_json::Value::Null,
+        piece: file.complete.sums.to_task(),
         bytes: file.complete.size,
     }
 }

@@ -115,15 +115,19 @@ impl Upload {
 
     /// Gives the upload up.
     pub(crate) async fn abort(mut self) {
-        self.parts.shutdown().await;
         if let Some(begun) = self.begun.take() {
-            abort(begun).await;
+            abort(begun, std::mem::take(&mut self.parts)).await;
         }
     }
 }
 
-async fn abort(mut begun: Box<dyn MultipartUpload>) {
-    match tokio::time::timeout(ABORT, begun.abort()).await {
+/// Gives up what was begun. Parts under way come to their end first: one that arrives behind the abort could stay.
+async fn abort(mut begun: Box<dyn MultipartUpload>, mut parts: JoinSet<Result<(), Error>>) {
+    let given_up = async {
+        while parts.join_next().await.is_some() {}
+        begun.abort().await
+    };
+    match tokio::time::timeout(ABORT, given_up).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "an upload is left for the sweep"),
         Err(_) => tracing::debug!("an upload is left for the sweep"),
@@ -135,10 +139,10 @@ impl Drop for Upload {
         let Some(begun) = self.begun.take() else {
             return;
         };
-        self.parts.abort_all();
+        let parts = std::mem::take(&mut self.parts);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             // Bounded, and nobody waits for it: what it does not do, the sweep does.
-            drop(runtime.spawn(abort(begun)));
+            drop(runtime.spawn(abort(begun, parts)));
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use filejobs_testkit::s3::{KEY_ID, S3Server, SECRET};
 use tempfile::TempDir;
 
-use crate::{Blobs, Credentials, S3Config};
+use crate::{Blobs, Credentials, S3Config, Summing};
 
 /// A storage of one test's own.
 pub(super) struct Place {
@@ -100,6 +100,9 @@ pub(super) async fn upload(blobs: &Blobs, key: &str, bytes: &[u8], piece: usize)
         staged.write(Bytes::copy_from_slice(chunk)).await.unwrap();
     }
     let complete = staged.complete().await.unwrap();
+    let mut summing = Summing::from(0);
+    summing.update(bytes);
+    assert_eq!(complete.sums, summing.finish());
     let told = (complete.size, complete.sha256.clone());
     blobs.publish(complete).await.unwrap();
     told

@@ -157,6 +157,11 @@ impl Service {
         self
     }
 
+    /// Publishes what waits now.
+    pub(crate) async fn publish_once(&self) {
+        publish_waiting(&*self.store, &self.queue).await;
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -246,7 +251,7 @@ impl Service {
                 id: self.sources.task_id(),
                 kind: TaskKind::Whole,
                 index: 0,
-                piece: serde_json::Value::Null,
+                piece: complete.sums.to_task(),
                 bytes: complete.size,
             },
             namespace: Namespace::default(),
@@ -347,10 +352,14 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 /// The scheduler's part, without any order.
 async fn publish(store: Arc<dyn Store>, queue: Arc<Memory>) {
     loop {
-        let waiting = store.waiting(100).await.unwrap();
-        let tasks: Vec<_> = waiting.iter().map(|waiting| waiting.task).collect();
-        let tickets = store.publish(&tasks).await.unwrap();
-        queue.publish(&tickets).await.unwrap();
+        publish_waiting(&*store, &queue).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+async fn publish_waiting(store: &dyn Store, queue: &Memory) {
+    let waiting = store.waiting(100).await.unwrap();
+    let tasks: Vec<_> = waiting.iter().map(|waiting| waiting.task).collect();
+    let tickets = store.publish(&tasks).await.unwrap();
+    queue.publish(&tickets).await.unwrap();
 }

@@ -76,6 +76,8 @@ on_both_kinds! {
     a_file_that_is_gone_fails_at_once
     a_file_that_was_damaged_fails_after_its_attempts_and_leaves_nothing
     a_file_that_is_damaged_while_it_is_planned_leaves_nothing
+    a_file_that_is_damaged_after_it_was_planned_fails_and_leaves_nothing
+    a_list_of_a_plan_that_is_damaged_fails_its_job
     a_file_that_is_well_again_at_the_next_attempt_is_read
 }
 
@@ -154,10 +156,14 @@ async fn a_file_that_is_gone_fails_at_once(place: Place) {
 async fn a_file_that_was_damaged_fails_after_its_attempts_and_leaves_nothing(place: Place) {
     let service = &place.service;
     let (flipped, short) = (service.submit(CSV).await, service.submit(CSV).await);
+    // As the first task of a job that is done again: only the job's SHA-256 is known.
+    let again = service.submit_with(CSV, |new| new.task.piece = serde_json::Value::Null);
+    let again = again.await;
     place.damage(&service.job(flipped).await, |bytes| bytes[10] ^= 1);
     place.damage(&service.job(short).await, |bytes| bytes.truncate(20));
+    place.damage(&service.job(again).await, |bytes| bytes[10] ^= 1);
     let worker = service.worker(engine());
-    for job in [flipped, short] {
+    for job in [flipped, short, again] {
         let job = service.ended(job).await;
         assert_eq!(job.status, JobState::Failed);
         assert_eq!(job.failure_code, Some(FailureCode::SourceChanged));
@@ -200,5 +206,105 @@ async fn a_file_that_is_well_again_at_the_next_attempt_is_read(place: Place) {
     let job = service.ended(job).await;
     assert_eq!(job.status, JobState::Completed, "{:?}", job.error_message);
     assert_eq!((job.rows_processed, job.rows_failed), (4, 1));
+    worker.stop().await;
+}
+
+/// Plans a file of several pieces and stops before the first of them is read.
+async fn planned(place: Place, csv: &str, schema: &str) -> (Place, Job) {
+    let place = Place {
+        service: place.service.alone(),
+        files: place.files,
+    };
+    let service = &place.service;
+    let worker = service.worker(with(engine(), |config| config.limits.split_bytes = 500));
+    let job = service.submit_as(csv, TaskKind::Plan, schema).await;
+    service.publish_once().await;
+    let planned = async {
+        while service.job(job).await.tasks.total < 5 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LONG, planned).await.expect("a plan");
+    worker.stop().await;
+    let job = service.job(job).await;
+    (place, job)
+}
+
+/// Reads the pieces of a planned job, until it has ended.
+async fn read_on(service: &Service, job: &Job) -> Job {
+    let worker = service.worker(engine());
+    let ended = async {
+        while !service.job(job.id).await.status.is_terminal() {
+            service.publish_once().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(LONG, ended)
+        .await
+        .expect("the job ends");
+    worker.stop().await;
+    service.job(job.id).await
+}
+
+const ROWS: u64 = 300;
+
+fn rows() -> String {
+    let rows: Vec<_> = (0..ROWS)
+        .map(|n| format!("{},row {n}\n", n % 290))
+        .collect();
+    format!("id,value\n{}", rows.concat())
+}
+
+const UNIQUE: &str = r#"{"fields":[{"name":"id","type":"integer","constraints":{"unique":true}},{"name":"value","type":"string"}]}"#;
+
+async fn a_file_that_is_damaged_after_it_was_planned_fails_and_leaves_nothing(place: Place) {
+    let (place, job) = planned(place, &rows(), UNIQUE).await;
+    place.damage(&job, |bytes| bytes[2_000] ^= 1);
+    let job = read_on(&place.service, &job).await;
+    assert_eq!(job.failure_code, Some(FailureCode::SourceChanged));
+    assert_eq!(job.status, JobState::Failed);
+}
+
+async fn a_list_of_a_plan_that_is_damaged_fails_its_job(place: Place) {
+    let (place, job) = planned(place, &rows(), UNIQUE).await;
+    let folder = place.files.join(format!("plans/{}/0", job.id));
+    let lists = std::fs::read_dir(folder).unwrap();
+    for list in lists.map(|list| list.unwrap().path()) {
+        let mut bytes = std::fs::read(&list).unwrap();
+        bytes.push(0);
+        std::fs::write(&list, bytes).unwrap();
+    }
+    let job = read_on(&place.service, &job).await;
+    assert_eq!(job.failure_code, Some(FailureCode::SourceChanged));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planned_file_that_nobody_touched_becomes_rows() {
+    for place in [Place::folder().await, Place::s3().await] {
+        let (place, job) = planned(place, &rows(), UNIQUE).await;
+        let job = read_on(&place.service, &job).await;
+        assert_eq!(job.status, JobState::Completed, "{:?}", job.error_message);
+        assert_eq!((job.rows_processed, job.rows_failed), (ROWS, 10));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_gives_read_errors_fails_as_source() {
+    let place = Place::folder().await;
+    let service = &place.service;
+    // A folder can be opened and has a size, but gives an error when it is read.
+    let folder = tempfile::tempdir().unwrap();
+    let size = folder.path().metadata().unwrap().len();
+    let job = service.submit_with(CSV, |new| new.file_size = size).await;
+    let file = place.files.join(service.job(job).await.blob);
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let worker = service.worker(engine());
+    let job = service.ended(job).await;
+    assert_eq!(job.failure_code, Some(FailureCode::SourceUnreadable));
+    assert_eq!(
+        job.failure_code.map(FailureCode::class),
+        Some(FailureClass::Source)
+    );
     worker.stop().await;
 }
