@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::bail;
 
 use crate::run::{cargo, run, say};
-use crate::{generate, tidy, tools};
+use crate::{compose, generate, tidy, tools};
 
 /// One named check.
 type Check = (&'static str, fn() -> anyhow::Result<()>);
@@ -17,6 +17,7 @@ const CHECKS: &[Check] = &[
     ("tidy", tidy::run),
     // Before anything is built: it touches a source file.
     ("queries", generate::check_queries),
+    ("compose file", compose::run_check),
     ("lints", lints),
     ("generated files", generate::check),
     ("dependencies", dependencies),

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod compose;
 mod fuzz;
 mod generate;
 mod run;

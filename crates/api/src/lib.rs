@@ -28,7 +28,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub use app::{App, Backend, Backends, Parts};
 pub use auth::Auth;
 pub use openapi::document;
-pub use server::{Timeouts, serve};
+pub use server::{Timeouts, serve, serve_small};
+pub use service::health::{Condition, Probes};
 #[doc(hidden)]
 pub use upload::read_form_for_fuzzing;
 

@@ -11,6 +11,8 @@ use crate::client::{self, Errors, Get, List, Results, Submit, Target, Wait, Watc
 use crate::dev::Dev;
 use crate::exit::{Exit, Outcome};
 use crate::keys::Keys;
+use crate::probe::Probe;
+use crate::processes::{Api, Migrate, Scheduler, Worker};
 use crate::sample::Sample;
 use crate::telemetry::Telemetry;
 use crate::terminal;
@@ -41,6 +43,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Dev(Box<Dev>),
+    Api(Box<Api>),
+    Worker(Box<Worker>),
+    Scheduler(Box<Scheduler>),
+    Migrate(Migrate),
     Check(Box<Check>),
     Submit(Box<Submit>),
     List(List),
@@ -66,6 +72,7 @@ pub(crate) enum Command {
     Delete(Target),
 
     Keys(Keys),
+    Probe(Probe),
     Sample(Sample),
 
     /// Print the description of the HTTP API (OpenAPI 3.1)
@@ -86,10 +93,15 @@ pub(crate) enum Command {
 impl Cli {
     /// Starts logging, as the arguments say.
     pub fn init_telemetry(&self) {
-        // The engine's standard error says only why it could not end by itself.
-        if !matches!(self.command, Command::Engine) {
-            self.telemetry.init("warn");
-        }
+        let usual = match self.command {
+            // The engine's standard error says only why it could not end by itself.
+            Command::Engine => return,
+            Command::Api(_) | Command::Worker(_) | Command::Scheduler(_) | Command::Migrate(_) => {
+                "info"
+            }
+            _ => "warn",
+        };
+        self.telemetry.init(usual);
     }
 
     /// Does what the arguments say, to its end; what went wrong is told on standard error.
@@ -115,6 +127,10 @@ impl Command {
         use client::block_on;
         match self {
             Self::Dev(dev) => dev.run(),
+            Self::Api(api) => api.run(),
+            Self::Worker(worker) => worker.run(),
+            Self::Scheduler(scheduler) => scheduler.run(),
+            Self::Migrate(migrate) => migrate.run(),
             Self::Check(check) => block_on(check.run()),
             Self::Submit(submit) => block_on(submit.run()),
             Self::List(list) => block_on(list.run()),
@@ -129,6 +145,7 @@ impl Command {
             Self::Resume(target) => block_on(target.resume()),
             Self::Delete(target) => block_on(target.delete()),
             Self::Keys(keys) => block_on(keys.run()),
+            Self::Probe(probe) => block_on(probe.run()),
             Self::Sample(sample) => sample.run(),
             Self::Openapi => {
                 let document = filejobs_api::document(&Limits::default());

@@ -8,10 +8,12 @@
 //!
 //! None of them holds state that the store does not: killing the scheduler at any moment loses nothing.
 //!
-//! Exactly one scheduler may run for a store.
+//! One scheduler works for a store at a time: [`run`] where there is only one process, [`run_elected`] where there may
+//! be several.
 
 pub mod admission;
 mod config;
+mod lead;
 mod pace;
 mod publish;
 mod rescue;
@@ -20,4 +22,5 @@ mod run;
 pub mod webhook;
 
 pub use config::{Backends, Config};
+pub use lead::{Election, run_elected};
 pub use run::{Error, run, take_over};

@@ -5,6 +5,7 @@
 //! it, kills it, starts it again, and leaves nothing behind.
 
 pub mod browser;
+pub mod cluster;
 pub mod corpus;
 pub mod events;
 pub mod http;

@@ -66,6 +66,8 @@ const HEADER_BYTES: usize = 64 * 1024;
 const DRAIN_BYTES: u64 = 64 << 20;
 /// Clients beyond the cap that are told so at the same time; others are just closed.
 const REFUSALS: usize = 64;
+/// Connections of a small server.
+const FEW: usize = 64;
 /// The pause after the system could not accept a connection (too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -86,12 +88,50 @@ pub async fn serve(
     timeouts: Timeouts,
     shutdown: impl Future<Output = ()> + Send,
 ) {
+    let bounds = Bounds {
+        connections: app.limits().connections as usize,
+        drain_bytes: (app.limits().upload_bytes.saturating_mul(2)).max(DRAIN_BYTES),
+    };
+    let closing = app.closing().clone();
+    let router = crate::router(app);
+    converse(listener, router, bounds, timeouts, closing, shutdown).await;
+}
+
+/// Serves another router in the same way, for few clients with small requests: probes.
+pub async fn serve_small(
+    listener: TcpListener,
+    router: Router,
+    timeouts: Timeouts,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let bounds = Bounds {
+        connections: FEW,
+        drain_bytes: 64 * 1024,
+    };
+    let closing = CancellationToken::new();
+    converse(listener, router, bounds, timeouts, closing, shutdown).await;
+}
+
+/// What clients together may hold.
+struct Bounds {
+    connections: usize,
+    drain_bytes: u64,
+}
+
+async fn converse(
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    timeouts: Timeouts,
+    closing: CancellationToken,
+    shutdown: impl Future<Output = ()> + Send,
+) {
     let server = Server {
-        router: crate::router(app.clone()),
-        permits: Arc::new(Semaphore::new(app.limits().connections as usize)),
+        router,
+        permits: Arc::new(Semaphore::new(bounds.connections)),
         refusals: Arc::new(Semaphore::new(REFUSALS)),
         drain: Drain {
-            bytes: (app.limits().upload_bytes.saturating_mul(2)).max(DRAIN_BYTES),
+            bytes: bounds.drain_bytes,
             time: timeouts.drain,
         },
         timeouts,
@@ -113,7 +153,7 @@ pub async fn serve(
         }
     }
     drop(listener);
-    app.closing().cancel();
+    closing.cancel();
     if tokio::time::timeout(timeouts.grace, graceful.shutdown())
         .await
         .is_err()

@@ -44,7 +44,7 @@ enum Overall {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[schema(as = BackendStatus)]
-enum Condition {
+pub enum Condition {
     /// A server of its own that answers.
     Up,
     /// It does not answer.
@@ -66,12 +66,7 @@ enum Condition {
     )
 )]
 pub(super) async fn health(State(app): State<App>) -> Response {
-    let probes = app.probes();
-    let (db, redis, storage) = tokio::join!(
-        probes.db.condition(),
-        probes.redis.condition(),
-        probes.storage.condition()
-    );
+    let [db, redis, storage] = app.probes().conditions().await;
     let (code, status) = if [db, redis, storage].contains(&Condition::Down) {
         (StatusCode::SERVICE_UNAVAILABLE, Overall::Unhealthy)
     } else {
@@ -86,16 +81,18 @@ pub(super) async fn health(State(app): State<App>) -> Response {
     (code, Json(body)).into_response()
 }
 
-/// The back ends, each with the check that is under way.
+/// The back ends, each with the check that is under way. However many ask, each back end is asked once at a time.
 #[derive(Debug)]
-pub(crate) struct Probes {
+pub struct Probes {
     db: Probe,
     redis: Probe,
     storage: Probe,
 }
 
 impl Probes {
-    pub(crate) fn new(
+    /// Checks of these back ends.
+    #[must_use]
+    pub fn new(
         store: Arc<dyn Store>,
         queue: Arc<dyn Queue>,
         blobs: Blobs,
@@ -118,6 +115,16 @@ impl Probes {
             redis: Probe::new("redis", backends.redis, redis),
             storage: Probe::new("storage", backends.storage, storage),
         }
+    }
+
+    /// Database, queue and storage as they are now; known within two seconds, whatever hangs.
+    pub async fn conditions(&self) -> [Condition; 3] {
+        let (db, redis, storage) = tokio::join!(
+            self.db.condition(),
+            self.redis.condition(),
+            self.storage.condition()
+        );
+        [db, redis, storage]
     }
 }
 

@@ -2,17 +2,17 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use filejobs_core::ApiKey;
 
-use super::Secret;
+use super::{Problems, Secret, given};
 
 /// Whether callers are asked who they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuthMode {
-    /// Callers need an API key
+    /// Callers need an API key.
     Keys,
-    /// Everybody who can reach the service may do everything
+    /// Everybody who can reach the service may do everything.
     None,
 }
 
@@ -20,9 +20,10 @@ pub(crate) enum AuthMode {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Access")]
 pub(crate) struct Access {
-    /// Whether callers need an API key [default: `none` for `dev` on loopback, else `keys`]
-    #[arg(long, env = "FILEJOBS_AUTH", value_enum, value_name = "MODE")]
-    auth: Option<AuthMode>,
+    /// Whether callers need an API key: `keys`, or `none` to let everybody do everything [default: `none` for `dev`
+    /// on loopback, else `keys`]
+    #[arg(long, env = "FILEJOBS_AUTH", value_name = "keys|none")]
+    auth: Option<String>,
 
     /// An API key that shall be there from the beginning, with the scope `admin`; `filejobs keys generate` makes one
     #[arg(
@@ -38,19 +39,40 @@ pub(crate) struct Access {
     bootstrap_key_file: Option<PathBuf>,
 }
 
+/// Who may call.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Door {
+    /// What was asked for; the way to run decides when nothing was.
+    pub(crate) mode: Option<AuthMode>,
+    /// The key that shall be there.
+    pub(crate) bootstrap: Option<ApiKey>,
+}
+
 impl Access {
-    /// What was asked for, or `usual`.
-    pub(crate) fn mode(&self, usual: AuthMode) -> AuthMode {
-        self.auth.unwrap_or(usual)
+    /// Who may call.
+    pub(crate) fn read(&self, problems: &mut Problems) -> Door {
+        let mode = match given(self.auth.as_deref()) {
+            None => None,
+            Some("keys") => Some(AuthMode::Keys),
+            Some("none") => Some(AuthMode::None),
+            Some(_) => {
+                problems.add("FILEJOBS_AUTH (--auth)", "`keys` or `none` is taken");
+                None
+            }
+        };
+        let bootstrap = self.bootstrap().unwrap_or_else(|problem| {
+            problems.extend([problem]);
+            None
+        });
+        Door { mode, bootstrap }
     }
 
     /// The key that shall be there, or why it cannot be.
-    pub(crate) fn bootstrap(&self) -> Result<Option<ApiKey>, String> {
-        let given = self.bootstrap_key.as_ref().map(Secret::reveal);
-        let given = given.map(str::trim).filter(|text| !text.is_empty());
+    fn bootstrap(&self) -> Result<Option<ApiKey>, String> {
+        let text = given(self.bootstrap_key.as_ref().map(Secret::reveal));
         let file = self.bootstrap_key_file.as_ref();
         let file = file.filter(|path| !path.as_os_str().is_empty());
-        match (given, file) {
+        match (text, file) {
             (None, None) => Ok(None),
             (Some(_), Some(_)) => Err(
                 "FILEJOBS_BOOTSTRAP_KEY and FILEJOBS_BOOTSTRAP_KEY_FILE: one of them is taken"
@@ -60,13 +82,12 @@ impl Access {
                 .map(Some)
                 .map_err(|problem| format!("FILEJOBS_BOOTSTRAP_KEY (--bootstrap-key): {problem}")),
             (None, Some(path)) => std::fs::read_to_string(path)
-                .map_err(|error| format!("{}: {error}", path.display()))
-                .and_then(|text| {
-                    key(&text).map_err(|problem| format!("{}: {problem}", path.display()))
-                })
+                .map_err(|error| error.to_string())
+                .and_then(|text| key(&text))
                 .map(Some)
                 .map_err(|problem| {
-                    format!("FILEJOBS_BOOTSTRAP_KEY_FILE (--bootstrap-key-file) {problem}")
+                    let path = path.display();
+                    format!("FILEJOBS_BOOTSTRAP_KEY_FILE (--bootstrap-key-file): {path}: {problem}")
                 }),
         }
     }

@@ -1,8 +1,167 @@
-//! Settings that more than one way to run has: flag, environment variable, default; all checked before anything
-//! starts.
+//! The settings of services: flag, environment variable, default; all read and checked before anything starts.
+//!
+//! Values come in as text and are read here, not by the parser of the command line: that one stops at the first that
+//! it cannot read, and an operator who corrects a deployment wants to know them all. An empty value is like none, as
+//! compose files and charts pass on what is not set.
 
 mod access;
+mod database;
+mod lifecycle;
+mod limits;
+mod processing;
+mod redis;
+mod scheduling;
 mod secret;
+mod storage;
+mod webhooks;
 
-pub(crate) use access::{Access, AuthMode};
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub(crate) use access::{Access, AuthMode, Door};
+pub(crate) use database::{Connections, DatabaseArgs, DatabaseUrl};
+pub(crate) use lifecycle::{Lifecycle, LifecycleArgs, OpsArgs};
+pub(crate) use limits::LimitArgs;
+pub(crate) use processing::{Processing, ProcessingArgs, RetryArgs};
+pub(crate) use redis::RedisArgs;
+pub(crate) use scheduling::{KEEP, RetentionArgs};
 pub(crate) use secret::Secret;
+pub(crate) use storage::{DataArgs, Place, StorageArgs};
+pub(crate) use webhooks::WebhookArgs;
+
+use crate::exit::Stop;
+
+/// What is wrong with the settings, one sentence each. A setting is named by its variable and its flag.
+#[derive(Debug, Default)]
+pub(crate) struct Problems(Vec<String>);
+
+impl Problems {
+    /// Notes one.
+    pub(crate) fn add(&mut self, name: &str, problem: impl Display) {
+        self.0.push(format!("{name}: {problem}"));
+    }
+
+    /// Notes several that say themselves what they are about.
+    pub(crate) fn extend(&mut self, problems: impl IntoIterator<Item = String>) {
+        self.0.extend(problems);
+    }
+
+    /// A whole number within bounds.
+    pub(crate) fn whole(&mut self, name: &str, text: &str, bounds: RangeInclusive<u64>) -> u64 {
+        let number = text.trim().parse().ok().filter(|n| bounds.contains(n));
+        number.unwrap_or_else(|| {
+            let (least, most) = (bounds.start(), bounds.end());
+            self.add(name, format_args!("{least} to {most} is taken"));
+            *least
+        })
+    }
+
+    /// A span of time of at least `least`.
+    pub(crate) fn time(&mut self, name: &str, text: &str, least: Duration) -> Duration {
+        match crate::time::duration(text.trim()) {
+            Ok(time) if time >= least => time,
+            Ok(_) => {
+                let least = crate::terminal::duration(least);
+                self.add(name, format_args!("at least {least} is taken"));
+                Duration::ZERO
+            }
+            Err(_) => {
+                self.add(name, "a time such as `90s`, `12h` or `30d` is taken");
+                Duration::ZERO
+            }
+        }
+    }
+
+    /// Yes or no.
+    pub(crate) fn yes(&mut self, name: &str, text: &str) -> bool {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => true,
+            "false" | "no" | "off" | "0" | "" => false,
+            _ => {
+                self.add(name, "`true` or `false` is taken");
+                false
+            }
+        }
+    }
+
+    /// Where to listen.
+    pub(crate) fn address(&mut self, name: &str, text: &str) -> Option<SocketAddr> {
+        self.parsed(
+            name,
+            text,
+            "an address with a port such as `127.0.0.1:8080`",
+        )
+    }
+
+    /// Anything that reads itself from text, or what is taken instead.
+    pub(crate) fn parsed<T: FromStr>(&mut self, name: &str, text: &str, taken: &str) -> Option<T> {
+        let read = text.trim().parse().ok();
+        if read.is_none() {
+            self.add(name, format_args!("{taken} is taken"));
+        }
+        read
+    }
+
+    /// What is given, or a problem that says that it must be.
+    pub(crate) fn required<T>(&mut self, name: &str, given: Option<T>, todo: &str) -> Option<T> {
+        if given.is_none() {
+            self.add(name, format_args!("is needed; {todo}"));
+        }
+        given
+    }
+
+    /// Ends with all of them, when there are any.
+    pub(crate) fn finish(self) -> Result<(), Stop> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Stop::usage(&self.0))
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn told(&self) -> &[String] {
+        &self.0
+    }
+}
+
+/// The text, unless it is blank.
+pub(crate) fn given(text: Option<&str>) -> Option<&str> {
+    text.map(str::trim).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_value_that_cannot_be_used_is_told_with_what_is_taken() {
+        let mut problems = Problems::default();
+        assert_eq!(problems.whole("A", " 7 ", 1..=9), 7);
+        for bad in ["", "0", "10", "x", "-1", "1.5"] {
+            problems.whole("A", bad, 1..=9);
+        }
+        let second = Duration::from_secs(1);
+        assert_eq!(problems.time("B", "2m", second), 120 * second);
+        problems.time("B", "10ms", second);
+        problems.time("B", "soon", second);
+        assert!(problems.yes("C", "TRUE") && !problems.yes("C", ""));
+        problems.yes("C", "perhaps");
+        assert!(problems.address("D", "[::]:80").is_some());
+        problems.address("D", "localhost");
+        let told = problems.told();
+        assert_eq!(told.len(), 10, "{told:?}");
+        assert!(told.iter().all(|one| one.contains(" is taken")), "{told:?}");
+        assert!(problems.finish().is_err());
+    }
+
+    #[test]
+    fn what_is_blank_is_not_given() {
+        assert_eq!(given(Some(" x ")), Some("x"));
+        assert_eq!(given(Some("  ")), None);
+        assert_eq!(given(None), None);
+    }
+}

@@ -1,28 +1,39 @@
 //! `dev`: the whole service in one process. Database, queue and files are local; nothing else has to run.
 
-mod config;
 mod demo;
+mod guest;
 mod listen;
 mod lock;
-mod services;
-mod stop;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use filejobs_api::App;
+use filejobs_core::Limits;
+use filejobs_core::retry::RetryPolicy;
+use filejobs_scheduler::webhook;
 use reqwest::Url;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Access, AuthMode};
-use crate::exit::{Exit, Outcome, Stop};
+use crate::config::{
+    Access, AuthMode, DataArgs, Door, LimitArgs, Place, Problems, Processing, ProcessingArgs,
+    RetentionArgs, RetryArgs, StorageArgs, WebhookArgs, given,
+};
+use crate::exit::{Exit, Outcome};
 use crate::options::FileOptions;
+use crate::services::backends::Backends;
+use crate::services::{self, Running, ready, stop, worker_config};
 use crate::terminal;
 
-use config::{Processing, Storage, Webhooks};
+use guest::Guest;
 use lock::Lock;
-use services::Services;
+
+/// How long engines and requests under way may go on after the service was told to stop.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Run the whole service in one process; with FILE hand it in and show what came of it
 #[derive(Debug, Clone, Args)]
@@ -33,7 +44,7 @@ pub(crate) struct Dev {
 
     /// Where to listen [default: 127.0.0.1:8080, or a free port when that is taken]
     #[arg(long, env = "FILEJOBS_LISTEN", value_name = "ADDRESS:PORT")]
-    listen: Option<SocketAddr>,
+    listen: Option<String>,
 
     /// Write address and process id into this file, as JSON, once requests are answered
     #[arg(long, value_name = "FILE")]
@@ -44,13 +55,25 @@ pub(crate) struct Dev {
     until_stdin_closes: bool,
 
     #[command(flatten)]
-    storage: Storage,
+    data: DataArgs,
 
     #[command(flatten)]
-    processing: Processing,
+    storage: StorageArgs,
 
     #[command(flatten)]
-    webhooks: Webhooks,
+    processing: ProcessingArgs,
+
+    #[command(flatten)]
+    retry: RetryArgs,
+
+    #[command(flatten)]
+    retention: RetentionArgs,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+
+    #[command(flatten)]
+    webhooks: WebhookArgs,
 
     #[command(flatten)]
     access: Access,
@@ -59,18 +82,22 @@ pub(crate) struct Dev {
     options: FileOptions,
 }
 
+/// What the arguments come to.
+struct Settings {
+    listen: Option<SocketAddr>,
+    place: Place,
+    processing: Processing,
+    retry: RetryPolicy,
+    keep: Option<Duration>,
+    limits: Limits,
+    webhooks: webhook::Config,
+    door: Door,
+}
+
 impl Dev {
     pub(crate) fn run(self) -> Outcome {
-        let mut problems = config::problems(&self.storage, &self.processing, &self.webhooks);
-        problems.extend(self.options.options().err().unwrap_or_default());
-        problems.extend(self.access.bootstrap().err());
-        if let Some(file) = self.file.as_ref().filter(|file| !file.is_file()) {
-            problems.push(format!("{}: no such file", file.display()));
-        }
-        if !problems.is_empty() {
-            return Err(Stop::usage(&problems));
-        }
-        let data = &self.storage.data_dir;
+        let settings = self.read()?;
+        let data = &self.data.data_dir;
         std::fs::create_dir_all(data)
             .with_context(|| format!("{} cannot be made", data.display()))?;
         let lock = Lock::take(data)?;
@@ -78,14 +105,39 @@ impl Dev {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
-        let outcome = runtime.block_on(self.serve(lock));
+        let outcome = runtime.block_on(self.serve(settings, lock));
         // Whatever still runs has had its time; the next start goes on with it.
-        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        runtime.shutdown_timeout(Duration::from_secs(1));
         outcome
     }
 
-    async fn serve(self, mut lock: Lock) -> Outcome {
-        let (listener, moved) = listen::bind(self.listen).await?;
+    fn read(&self) -> Outcome<Settings> {
+        let mut problems = Problems::default();
+        let listen = given(self.listen.as_deref());
+        let listen = listen.and_then(|text| problems.address("FILEJOBS_LISTEN (--listen)", text));
+        self.data.check(&mut problems);
+        let files = self.data.data_dir.join("files");
+        let place = self.storage.read(Some(files.clone()), &mut problems);
+        let settings = Settings {
+            listen,
+            place: place.unwrap_or(Place::Folder(files)),
+            processing: self.processing.read(self.data.scratch(), &mut problems),
+            retry: self.retry.read(&mut problems),
+            keep: self.retention.read(None, &mut problems),
+            limits: self.limits.read(&mut problems),
+            webhooks: self.webhooks.read(&mut problems),
+            door: self.access.read(&mut problems),
+        };
+        problems.extend(self.options.options().err().unwrap_or_default());
+        if let Some(file) = self.file.as_ref().filter(|file| !file.is_file()) {
+            problems.add(&file.display().to_string(), "no such file");
+        }
+        problems.finish()?;
+        Ok(settings)
+    }
+
+    async fn serve(self, settings: Settings, mut lock: Lock) -> Outcome {
+        let (listener, moved) = listen::bind(settings.listen).await?;
         let address = listener.local_addr()?;
         let base = Url::parse(&format!("http://{address}"))?;
         lock.sign(base.as_str().trim_end_matches('/'))?;
@@ -99,24 +151,18 @@ impl Dev {
         } else {
             AuthMode::Keys
         };
-        let auth = self.access.mode(usual);
-        let settings = services::Settings {
-            auth,
-            bootstrap: self.access.bootstrap().unwrap_or_default(),
-            storage: &self.storage,
-            processing: &self.processing,
-            webhooks: &self.webhooks,
-        };
-        let services = Services::start(settings, listener, &stop).await?;
+        let auth = settings.door.mode.unwrap_or(usual);
+        let backends = Backends::embedded(&self.data, &settings.place).await?;
+        let running = start(&backends, settings, auth, listener, &stop).await?;
         if let Some(path) = &self.ready_file {
-            write_ready(path, &base)?;
+            let url = base.as_str().trim_end_matches('/').to_owned();
+            ready::write(path, &[("url", url)])?;
         }
         self.greet(&base, address, moved, auth)?;
         if let Some(file) = &self.file {
-            let options = self.options.clone();
             let demo = async {
-                let guest = services.guest(auth).await?;
-                let shown = demo::run(&base, guest.key(), file, options).await;
+                let guest = Guest::invite(&backends, auth).await?;
+                let shown = demo::run(&base, guest.key(), file, self.options.clone()).await;
                 guest.leave().await;
                 shown
             };
@@ -132,7 +178,7 @@ impl Dev {
         if !stop.is_cancelled() {
             terminal::line("Serving until Ctrl-C.")?;
         }
-        services.until_stopped(&stop).await?;
+        running.until_stopped(GRACE, &stop).await?;
         Ok(Exit::Clean)
     }
 
@@ -157,7 +203,7 @@ impl Dev {
             AuthMode::None => {}
             AuthMode::Keys => eprintln!(
                 "note: callers need an API key; `filejobs keys create --name NAME --data-dir {}` makes one",
-                self.storage.data_dir.display()
+                self.data.data_dir.display()
             ),
         }
         let at = |path| base.join(path).map(|url| url.to_string());
@@ -165,7 +211,7 @@ impl Dev {
             ("Filejobs", at("/")?),
             ("API", at("/api/jobs")?),
             ("API docs", at("/api/docs")?),
-            ("data", self.storage.data_dir.display().to_string()),
+            ("data", self.data.data_dir.display().to_string()),
         ];
         terminal::line(terminal::pairs(&places))?;
         terminal::line("")?;
@@ -173,19 +219,40 @@ impl Dev {
     }
 }
 
-/// Writes the ready file in one step: whoever waits for it reads all of it.
-fn write_ready(path: &Path, base: &Url) -> anyhow::Result<()> {
-    let unwritable = || format!("{} cannot be written", path.display());
-    let ready = serde_json::json!({
-        "url": base.as_str().trim_end_matches('/'),
-        "pid": std::process::id(),
-    });
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let part = tempfile::NamedTempFile::new_in(folder).with_context(unwritable)?;
-    serde_json::to_writer(&part, &ready).with_context(unwritable)?;
-    part.persist(path).with_context(unwritable)?;
-    Ok(())
+/// Starts scheduler, worker and API; requests are answered from here on.
+async fn start(
+    backends: &Backends,
+    settings: Settings,
+    auth: AuthMode,
+    listener: TcpListener,
+    stop: &CancellationToken,
+) -> anyhow::Result<Running> {
+    filejobs_scheduler::take_over(&backends.for_scheduler())
+        .await
+        .context("what the previous process left cannot be taken over")?;
+    if let Some(key) = &settings.door.bootstrap {
+        crate::keys::bootstrap(&*backends.store, key).await?;
+    }
+    let scheduler = filejobs_scheduler::Config {
+        retry: settings.retry,
+        keep_ended: settings.keep,
+        webhooks: settings.webhooks,
+        ..filejobs_scheduler::Config::default()
+    };
+    let worker = worker_config(
+        services::name(&backends.sources),
+        &settings.processing,
+        settings.retry,
+        settings.limits.clone(),
+        GRACE,
+    )?;
+    let app = App::new(backends.for_api(auth, settings.limits));
+
+    let mut running = Running::default();
+    let scheduler = filejobs_scheduler::run(backends.for_scheduler(), scheduler, stop.clone());
+    running.start("scheduler", scheduler);
+    let worker = filejobs_worker::run(backends.for_worker(), worker, stop.clone());
+    running.start("worker", worker);
+    running.serve(listener, app, GRACE, stop.clone());
+    Ok(running)
 }

@@ -10,14 +10,23 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use filejobs_core::{ApiKey, Grant, KeyName, KeyPrefix, Namespace, Scope, Sources};
 use filejobs_store::{NewApiKey, Store, StoredApiKey};
-use filejobs_store_sqlite::SqliteStore;
 use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
 
+use crate::config::{Connections, DatabaseArgs, DatabaseUrl, Problems};
 use crate::exit::{Exit, Outcome, Stop};
+use crate::services::backends;
+use crate::services::waiting::Patience;
 use crate::terminal;
 
 /// How often a prefix that is taken is drawn anew: twice in a row is a defect, not chance.
 const DRAWS: u32 = 3;
+
+/// What a command needs of the database.
+const CONNECTIONS: Connections = Connections { most: 2, kept: 0 };
+
+/// How long the database is waited for: a person does.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Make, list and revoke API keys
 #[derive(Debug, Clone, Args)]
@@ -38,9 +47,11 @@ enum Command {
 
 /// Which database.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Database")]
 struct Place {
-    /// Folder of `filejobs dev`
+    #[command(flatten)]
+    database: DatabaseArgs,
+
+    /// Folder of `filejobs dev`, when no database is named
     #[arg(
         long,
         alias = "data",
@@ -106,15 +117,21 @@ struct Revoke {
 }
 
 impl Place {
-    async fn open(&self, sources: &Sources) -> anyhow::Result<Arc<dyn Store>> {
-        let folder = &self.data_dir;
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("{} cannot be made", folder.display()))?;
-        let database = folder.join("filejobs.db");
-        let store = SqliteStore::open(&database, sources.clone())
-            .await
-            .with_context(|| format!("{} cannot be opened", database.display()))?;
-        Ok(store)
+    async fn open(&self, sources: &Sources) -> Outcome<Arc<dyn Store>> {
+        let mut problems = Problems::default();
+        let server = self.database.server(CONNECTIONS, &mut problems);
+        problems.finish()?;
+        let database = if let Some(server) = server {
+            server
+        } else {
+            let folder = &self.data_dir;
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("{} cannot be made", folder.display()))?;
+            DatabaseUrl::Sqlite(folder.join("filejobs.db"))
+        };
+        let patience = Patience::new(PATIENCE, CancellationToken::new());
+        let store = backends::open(&database, sources, &patience).await?;
+        Ok(store.context("the database was not waited for")?)
     }
 }
 

@@ -6,6 +6,7 @@ mod browser;
 mod cancel;
 mod check;
 mod commands;
+mod compose;
 mod contract;
 mod corpus;
 mod crash;
@@ -14,6 +15,7 @@ mod events;
 mod hostile;
 mod keys;
 mod lifecycle;
+mod processes;
 mod uploads;
 mod webhooks;
 

@@ -37,7 +37,7 @@ const GAP: Duration = Duration::from_millis(20);
 /// Deliveries fetched in one go.
 const BATCH: u32 = 128;
 
-/// Connections open at a time, and those of them to one host. A dead host keeps no more than its share busy.
+/// Connections open at a time, and those of them to one port of a host. A dead one keeps no more than its share busy.
 const CONNECTIONS: usize = 256;
 const CONNECTIONS_PER_HOST: usize = 16;
 
@@ -192,7 +192,7 @@ fn tell(delivery: &Delivery, answer: Answer, next: NextDelivery, took: Duration)
     }
 }
 
-/// A share of the connections for each host that has deliveries under way.
+/// A share of the connections for each host and port that has deliveries under way.
 #[derive(Debug, Default)]
 struct Hosts {
     shares: HashMap<String, Arc<Semaphore>>,
@@ -206,7 +206,10 @@ impl Hosts {
         }
         let host = url::Url::parse(&delivery.url)
             .ok()
-            .and_then(|url| url.host_str().map(str::to_owned))
+            .and_then(|url| {
+                let port = url.port_or_known_default()?;
+                Some(format!("{}:{port}", url.host_str()?))
+            })
             .unwrap_or_default();
         let new = || Arc::new(Semaphore::new(CONNECTIONS_PER_HOST));
         self.shares.entry(host).or_insert_with(new).clone()

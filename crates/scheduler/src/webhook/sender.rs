@@ -24,7 +24,7 @@ pub struct ClientError(#[source] reqwest::Error);
 pub struct Sender {
     client: reqwest::Client,
     guard: Guard,
-    secret: Option<Secret>,
+    secrets: Vec<Secret>,
 }
 
 impl Sender {
@@ -50,7 +50,7 @@ impl Sender {
         Ok(Self {
             client: client.map_err(ClientError)?,
             guard,
-            secret: config.secret.clone(),
+            secrets: config.secrets.clone(),
         })
     }
 
@@ -82,10 +82,14 @@ impl Sender {
             .header(CONTENT_TYPE, "application/json")
             .header(standardwebhooks::HEADER_WEBHOOK_ID, &id)
             .header(standardwebhooks::HEADER_WEBHOOK_TIMESTAMP, seconds);
-        if let Some(secret) = &self.secret
-            && let Some(signature) = secret.sign(&id, seconds, &delivery.body)
-        {
-            request = request.header(standardwebhooks::HEADER_WEBHOOK_SIGNATURE, signature);
+        let signatures = self.secrets.iter();
+        let signatures: Vec<_> = signatures
+            .filter_map(|secret| secret.sign(&id, seconds, &delivery.body))
+            .collect();
+        if !signatures.is_empty() {
+            // A blank between two: receivers take the message when any of them is right.
+            let signatures = signatures.join(" ");
+            request = request.header(standardwebhooks::HEADER_WEBHOOK_SIGNATURE, signatures);
         }
         let answer = request.body(delivery.body.clone()).send().await;
         // Dropping it closes the connection, however much of a body was to come.
@@ -145,11 +149,12 @@ mod tests {
     use super::*;
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    const NEXT_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
     const LONG: Duration = Duration::from_mins(1);
 
     fn sender(allowed: &[&str]) -> Sender {
         let config = Config {
-            secret: Some(SECRET.parse().unwrap()),
+            secrets: vec![SECRET.parse().unwrap(), NEXT_SECRET.parse().unwrap()],
             allowed: allowed.iter().map(|text| text.parse().unwrap()).collect(),
             ..Config::default()
         };
@@ -213,8 +218,11 @@ mod tests {
         assert_eq!(request.body, delivery.body.as_bytes());
         assert_eq!(request.headers["content-type"], "application/json");
         assert_eq!(request.headers["webhook-id"], delivery.id.to_string());
-        let receiver = standardwebhooks::Webhook::new(SECRET).unwrap();
-        receiver.verify(&request.body, &request.headers).unwrap();
+        // Whether the receiver has changed to the new key or not.
+        for secret in [SECRET, NEXT_SECRET] {
+            let receiver = standardwebhooks::Webhook::new(secret).unwrap();
+            receiver.verify(&request.body, &request.headers).unwrap();
+        }
     }
 
     #[tokio::test]

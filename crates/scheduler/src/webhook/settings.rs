@@ -11,8 +11,9 @@ use super::schedule::Schedule;
 /// How webhooks are sent.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The key of the signatures; without one webhooks are not signed.
-    pub secret: Option<Secret>,
+    /// The keys of the signatures; without one webhooks are not signed. With several each message carries a signature
+    /// of each, so that receivers can change from one to the next in their own time.
+    pub secrets: Vec<Secret>,
     /// Hosts and networks that are sent to although they are private or reserved.
     pub allowed: Vec<Allowed>,
     /// Pauses before the second, third and fourth attempt.
@@ -26,7 +27,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            secret: None,
+            secrets: Vec::new(),
             allowed: Vec::new(),
             pauses: [1, 2, 4].map(Duration::from_secs),
             attempt: Duration::from_millis(2500),

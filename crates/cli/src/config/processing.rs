@@ -1,0 +1,107 @@
+//! How files are worked on.
+
+use std::path::PathBuf;
+
+use std::time::Duration;
+
+use clap::Args;
+use filejobs_core::retry::RetryPolicy;
+
+use super::{Problems, given};
+
+/// Most engines that run at a time unless somebody asks for more.
+const SLOTS: usize = 4;
+
+/// How often a task is tried.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Retries")]
+pub(crate) struct RetryArgs {
+    /// How often a task is tried again that failed through no fault of its file
+    #[arg(long, env = "MAX_RETRIES", default_value = "2", value_name = "N")]
+    max_retries: String,
+
+    /// Longest pause before the first retry, such as `1s`; it doubles from one to the next
+    #[arg(long, env = "BASE_BACKOFF", default_value = "1s", value_name = "TIME")]
+    base_backoff: String,
+
+    /// Longest pause before any retry
+    #[arg(long, env = "MAX_BACKOFF", default_value = "30s", value_name = "TIME")]
+    max_backoff: String,
+}
+
+impl RetryArgs {
+    /// How often a task is tried.
+    pub(crate) fn read(&self, problems: &mut Problems) -> RetryPolicy {
+        let retries = problems.whole("MAX_RETRIES (--max-retries)", &self.max_retries, 0..=100);
+        let base_name = "BASE_BACKOFF (--base-backoff)";
+        let base = problems.time(base_name, &self.base_backoff, Duration::ZERO);
+        let cap = problems.time(
+            "MAX_BACKOFF (--max-backoff)",
+            &self.max_backoff,
+            Duration::ZERO,
+        );
+        if base > cap {
+            problems.add(
+                base_name,
+                "no more than MAX_BACKOFF (--max-backoff) is taken",
+            );
+        }
+        RetryPolicy {
+            max_attempts: retries as u32 + 1,
+            base,
+            cap,
+        }
+    }
+}
+
+/// How a worker works.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Processing")]
+pub(crate) struct ProcessingArgs {
+    /// Files that are read at a time [default: one for each core, 4 at most]
+    #[arg(long, env = "MAX_CONCURRENCY", value_name = "N")]
+    max_concurrency: Option<String>,
+
+    /// Remove an uploaded file as soon as its job is completed
+    #[arg(long, env = "DELETE_FILE_ON_COMPLETE", value_name = "true|false", num_args = 0..=1,
+          default_value = "false", default_missing_value = "true")]
+    delete_file_on_complete: String,
+
+    /// Folder for what engines write before it is stored; a local disk [default: `filejobs` in the system's folder
+    /// for temporary files; `dev`: `scratch` in the data folder]
+    #[arg(long, env = "FILEJOBS_SCRATCH_DIR", value_name = "DIR")]
+    scratch_dir: Option<PathBuf>,
+}
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub(crate) struct Processing {
+    /// Engines that run at a time.
+    pub(crate) slots: u32,
+    /// Whether an uploaded file goes with its job's end.
+    pub(crate) delete_completed: bool,
+    /// What engines write before it is stored.
+    pub(crate) scratch: PathBuf,
+}
+
+impl ProcessingArgs {
+    /// How a worker works; in `scratch` when nothing is said.
+    pub(crate) fn read(&self, scratch: PathBuf, problems: &mut Problems) -> Processing {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let slots = match given(self.max_concurrency.as_deref()) {
+            Some(text) => problems.whole("MAX_CONCURRENCY (--max-concurrency)", text, 1..=256),
+            None => cores.min(SLOTS) as u64,
+        };
+        let named = self.scratch_dir.clone();
+        Processing {
+            slots: slots as u32,
+            delete_completed: problems.yes(
+                "DELETE_FILE_ON_COMPLETE (--delete-file-on-complete)",
+                &self.delete_file_on_complete,
+            ),
+            scratch: named
+                .filter(|path| !path.as_os_str().is_empty())
+                .unwrap_or(scratch),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Where files and results lie.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use filejobs_blobs::{Credentials, S3Config};
+
+use super::{Problems, Secret, given};
+
+/// The folder of a service that is one process.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Storage")]
+pub(crate) struct DataArgs {
+    /// Folder for database, files and results; created when absent
+    #[arg(
+        long,
+        alias = "data",
+        env = "FILEJOBS_DATA_DIR",
+        default_value = "filejobs-data",
+        value_name = "DIR"
+    )]
+    pub(crate) data_dir: PathBuf,
+}
+
+impl DataArgs {
+    /// The database.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.data_dir.join("filejobs.db")
+    }
+
+    /// What engines write before it is stored.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.data_dir.join("scratch")
+    }
+
+    /// Notes what is wrong with it.
+    pub(crate) fn check(&self, problems: &mut Problems) {
+        folder("FILEJOBS_DATA_DIR (--data-dir)", &self.data_dir, problems);
+    }
+}
+
+/// Where files and results lie.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Storage")]
+pub(crate) struct StorageArgs {
+    /// Folder for uploads and results; every process must see the same one [`dev`: `files` in the data folder]
+    #[arg(long, env = "UPLOAD_DIR", value_name = "DIR")]
+    upload_dir: Option<PathBuf>,
+
+    /// Bucket of an S3-compatible storage, which must exist: for uploads and results instead of a folder
+    #[arg(long, env = "FILEJOBS_S3_BUCKET", value_name = "NAME")]
+    s3_bucket: Option<String>,
+
+    /// The storage's address, such as `https://storage.example:9000` [default: that of Amazon's region]
+    #[arg(long, env = "FILEJOBS_S3_ENDPOINT", value_name = "URL")]
+    s3_endpoint: Option<String>,
+
+    /// The storage's region
+    #[arg(
+        long,
+        env = "FILEJOBS_S3_REGION",
+        default_value = "us-east-1",
+        value_name = "NAME"
+    )]
+    s3_region: String,
+
+    /// Put before every key, so that a bucket can be shared
+    #[arg(long, env = "FILEJOBS_S3_PREFIX", value_name = "PREFIX")]
+    s3_prefix: Option<String>,
+
+    /// Whether the bucket is part of the path, as most storages but Amazon's want it, or of the host's name
+    #[arg(
+        long,
+        env = "FILEJOBS_S3_PATH_STYLE",
+        default_value = "true",
+        value_name = "true|false"
+    )]
+    s3_path_style: String,
+
+    /// Id of the access key [default: what the machine's surroundings give: a role of the pod or of the machine]
+    #[arg(long, env = "AWS_ACCESS_KEY_ID", value_name = "ID")]
+    s3_key_id: Option<String>,
+
+    /// The access key's secret
+    #[arg(
+        long,
+        env = "AWS_SECRET_ACCESS_KEY",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
+    s3_secret: Option<Secret>,
+
+    /// The session's token, for access keys that run out
+    #[arg(
+        long,
+        env = "AWS_SESSION_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
+    s3_token: Option<Secret>,
+
+    /// Folder where parts of uploads wait for their transfer, a few MiB for each upload under way [default: the
+    /// system's folder for temporary files]
+    #[arg(long, env = "FILEJOBS_S3_SPOOL_DIR", value_name = "DIR")]
+    s3_spool_dir: Option<PathBuf>,
+}
+
+/// A kind of storage.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// A folder.
+    Folder(PathBuf),
+    /// A bucket.
+    S3(Box<S3Config>),
+}
+
+const UPLOAD_DIR: &str = "UPLOAD_DIR (--upload-dir)";
+
+impl StorageArgs {
+    /// Where they lie; in `usual` when nothing is said.
+    pub(crate) fn read(&self, usual: Option<PathBuf>, problems: &mut Problems) -> Option<Place> {
+        if let Some(bucket) = given(self.s3_bucket.as_deref()) {
+            return Some(Place::S3(Box::new(self.s3(bucket, problems))));
+        }
+        let named = self.upload_dir.as_deref().and_then(Path::to_str);
+        let named = given(named).map(PathBuf::from);
+        let path = named.or(usual);
+        let path = problems.required(
+            UPLOAD_DIR,
+            path,
+            "a folder that every process sees, unless FILEJOBS_S3_BUCKET is set",
+        )?;
+        folder(UPLOAD_DIR, &path, problems);
+        Some(Place::Folder(path))
+    }
+
+    fn s3(&self, bucket: &str, problems: &mut Problems) -> S3Config {
+        const ENDPOINT: &str = "FILEJOBS_S3_ENDPOINT (--s3-endpoint)";
+        const KEYS: &str = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (--s3-key-id, --s3-secret)";
+        let text =
+            |secret: &Option<Secret>| given(secret.as_ref().map(Secret::reveal)).map(str::to_owned);
+        let endpoint = given(self.s3_endpoint.as_deref());
+        let sound = |url: &str| {
+            let url = url::Url::parse(url);
+            url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        };
+        if endpoint.is_some_and(|url| !sound(url)) {
+            problems.add(ENDPOINT, "an http or https address is taken");
+        }
+        let key_id = given(self.s3_key_id.as_deref()).map(str::to_owned);
+        let credentials = match (key_id, text(&self.s3_secret)) {
+            (Some(key_id), Some(secret)) => Some(Credentials {
+                key_id,
+                secret,
+                token: text(&self.s3_token),
+            }),
+            (None, None) => None,
+            _ => {
+                problems.add(KEYS, "both or none are taken");
+                None
+            }
+        };
+        let defaults = S3Config::new(bucket);
+        let spool = self.s3_spool_dir.clone();
+        S3Config {
+            endpoint: endpoint.map(str::to_owned),
+            region: self.s3_region.trim().to_owned(),
+            prefix: given(self.s3_prefix.as_deref())
+                .unwrap_or_default()
+                .to_owned(),
+            credentials,
+            path_style: problems.yes(
+                "FILEJOBS_S3_PATH_STYLE (--s3-path-style)",
+                &self.s3_path_style,
+            ),
+            // Who writes http:// means it: a storage within the cluster.
+            allow_http: endpoint.is_some_and(|url| url.starts_with("http://")),
+            spool: spool
+                .filter(|path| !path.as_os_str().is_empty())
+                .unwrap_or(defaults.spool),
+            ..defaults
+        }
+    }
+}
+
+fn folder(name: &str, path: &Path, problems: &mut Problems) {
+    if path.as_os_str().is_empty() || path.is_file() {
+        problems.add(name, "a folder is taken");
+    }
+}

@@ -1,0 +1,61 @@
+//! `filejobs scheduler`: decides what runs when. One works, others stand by.
+
+use clap::Args;
+use filejobs_core::SchedulerId;
+use filejobs_scheduler::Election;
+
+use super::{CommonArgs, Starting, block_on};
+use crate::config::{Connections, KEEP, Problems, RetentionArgs, RetryArgs, WebhookArgs};
+use crate::exit::Outcome;
+use crate::services::Running;
+use crate::services::backends::Backends;
+use crate::services::ops::Needs;
+
+/// Decide what runs when, rescue what lost its worker, tell webhooks, remove what is old; one works, others stand by
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Scheduler {
+    #[command(flatten)]
+    retry: RetryArgs,
+
+    #[command(flatten)]
+    retention: RetentionArgs,
+
+    #[command(flatten)]
+    webhooks: WebhookArgs,
+
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+impl Scheduler {
+    pub(crate) fn run(&self) -> Outcome {
+        let mut problems = Problems::default();
+        let config = filejobs_scheduler::Config {
+            retry: self.retry.read(&mut problems),
+            keep_ended: self.retention.read(Some(KEEP), &mut problems),
+            webhooks: self.webhooks.read(&mut problems),
+            ..filejobs_scheduler::Config::default()
+        };
+        let common = self.common.read(Connections::FEW, &mut problems);
+        problems.finish()?;
+        block_on(async move {
+            // One that stands by does its work, too; and rescue and retention go on without Redis.
+            let needs = Needs {
+                redis: false,
+                storage: false,
+            };
+            let starting = common.begin(needs).await?;
+            let work = async |backends: Backends, starting: &mut Starting| {
+                let election = Election::new(SchedulerId::new(&*starting.remote.name));
+                starting.ops.tell_leader(election.leads.clone());
+                let stop = starting.stop.clone();
+                let parts = backends.for_scheduler();
+                let mut running = Running::default();
+                let scheduler = filejobs_scheduler::run_elected(parts, config, election, stop);
+                running.start("scheduler", scheduler);
+                Ok(running)
+            };
+            starting.run(work).await
+        })
+    }
+}

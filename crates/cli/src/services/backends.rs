@@ -1,0 +1,191 @@
+//! Database, queue and files: opened in one place for every way to run.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use filejobs_api::{Auth, Backend};
+use filejobs_blobs::Blobs;
+use filejobs_core::{Limits, Sources};
+use filejobs_queue::{Memory, Queue, redis};
+use filejobs_store::Store;
+use filejobs_store_postgres::PostgresStore;
+use filejobs_store_sqlite::SqliteStore;
+use tokio_util::sync::CancellationToken;
+
+use super::ops::Needs;
+use super::waiting::{Patience, until_up};
+use crate::config::{AuthMode, DataArgs, DatabaseUrl, Place};
+
+/// Tickets that may lie in the queue; the scheduler never publishes nearly as many ahead of the workers.
+const TICKETS: usize = 4096;
+
+/// Database, queue and files, shared by the services of a process.
+#[derive(Debug, Clone)]
+pub(crate) struct Backends {
+    /// The record of every job.
+    pub(crate) store: Arc<dyn Store>,
+    /// Carries tickets.
+    pub(crate) queue: Arc<dyn Queue>,
+    /// Uploads and results.
+    pub(crate) blobs: Blobs,
+    /// Time, ids, jitter and secrets.
+    pub(crate) sources: Sources,
+    /// Where each of them is, as `GET /api/health` shows it.
+    pub(crate) places: filejobs_api::Backends,
+}
+
+/// Servers that other processes use as well.
+#[derive(Debug, Clone)]
+pub(crate) struct Remote {
+    /// The database.
+    pub(crate) database: DatabaseUrl,
+    /// The queue.
+    pub(crate) redis: redis::Server,
+    /// Uploads and results.
+    pub(crate) place: Place,
+    /// The name of this process, new with every start.
+    pub(crate) name: String,
+}
+
+impl Backends {
+    /// All of them within this process: for `filejobs dev`.
+    pub(crate) async fn embedded(data: &DataArgs, place: &Place) -> anyhow::Result<Self> {
+        let sources = Sources::system();
+        Ok(Self {
+            store: sqlite(&data.database(), &sources).await?,
+            queue: Arc::new(Memory::new(TICKETS)),
+            blobs: blobs(place).await?,
+            sources,
+            places: filejobs_api::Backends {
+                db: Backend::Embedded,
+                redis: Backend::Embedded,
+                storage: match place {
+                    Place::Folder(_) => Backend::Embedded,
+                    Place::S3(_) => Backend::Remote,
+                },
+            },
+        })
+    }
+
+    /// Servers; those that the process needs are waited for within `start`, and one that still does not answer then is
+    /// an error. `None` when `stop` came first.
+    pub(crate) async fn remote(
+        remote: &Remote,
+        needs: Needs,
+        start: Duration,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Option<Self>> {
+        let sources = Sources::system();
+        let patience = Patience::new(start, stop.clone());
+        let Some(store) = open(&remote.database, &sources, &patience).await? else {
+            return Ok(None);
+        };
+        let config = redis::Config::new(remote.redis.clone(), &*remote.name, sources.clone());
+        let queue = redis::Redis::new(config).context("the Redis client cannot be made")?;
+        let what = format!("Redis at {}", remote.redis);
+        let redis = patience.at_most(needs.redis);
+        match until_up(&what, &redis, || queue.check()).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(warnings)) => warnings
+                .iter()
+                .for_each(|warning| tracing::warn!("{warning}")),
+            Err(error) if needs.redis => return Err(error),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "going on without Redis"),
+        }
+        let blobs = blobs(&remote.place).await?;
+        let storage = patience.at_most(needs.storage);
+        match until_up("the storage", &storage, || blobs.ping()).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(())) => {}
+            Err(error) if needs.storage => return Err(error),
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "going on without the storage");
+            }
+        }
+        Ok(Some(Self {
+            store,
+            queue: Arc::new(queue),
+            blobs,
+            sources,
+            places: filejobs_api::Backends {
+                db: Backend::Remote,
+                redis: Backend::Remote,
+                storage: Backend::Remote,
+            },
+        }))
+    }
+
+    /// As the scheduler takes them.
+    pub(crate) fn for_scheduler(&self) -> filejobs_scheduler::Backends {
+        filejobs_scheduler::Backends {
+            store: self.store.clone(),
+            queue: self.queue.clone(),
+            blobs: self.blobs.clone(),
+            sources: self.sources.clone(),
+        }
+    }
+
+    /// As a worker takes them.
+    pub(crate) fn for_worker(&self) -> filejobs_worker::Backends {
+        filejobs_worker::Backends {
+            store: self.store.clone(),
+            queue: self.queue.clone(),
+            blobs: self.blobs.clone(),
+            sources: self.sources.clone(),
+        }
+    }
+
+    /// As the API takes them.
+    pub(crate) fn for_api(&self, auth: AuthMode, limits: Limits) -> filejobs_api::Parts {
+        filejobs_api::Parts {
+            store: self.store.clone(),
+            queue: self.queue.clone(),
+            blobs: self.blobs.clone(),
+            limits,
+            sources: self.sources.clone(),
+            backends: self.places,
+            auth: match auth {
+                AuthMode::Keys => Auth::Keys,
+                AuthMode::None => Auth::None,
+            },
+        }
+    }
+}
+
+/// Opens the database once it answers and has the tables that this program needs; `None` when the process shall stop.
+pub(crate) async fn open(
+    database: &DatabaseUrl,
+    sources: &Sources,
+    patience: &Patience,
+) -> anyhow::Result<Option<Arc<dyn Store>>> {
+    match database {
+        DatabaseUrl::Sqlite(path) => sqlite(path, sources).await.map(Some),
+        DatabaseUrl::Postgres { url, connections } => {
+            let settings = filejobs_store_postgres::Settings {
+                connections: connections.most,
+                kept: connections.kept,
+                ..filejobs_store_postgres::Settings::default()
+            };
+            let opened = until_up("the database", patience, || {
+                PostgresStore::open(url, sources.clone(), settings)
+            });
+            Ok(opened.await?.map(|store| store as Arc<dyn Store>))
+        }
+    }
+}
+
+async fn sqlite(path: &Path, sources: &Sources) -> anyhow::Result<Arc<dyn Store>> {
+    let store = SqliteStore::open(path, sources.clone()).await;
+    Ok(store.with_context(|| format!("{} cannot be opened", path.display()))?)
+}
+
+async fn blobs(place: &Place) -> anyhow::Result<Blobs> {
+    match place {
+        Place::Folder(path) => Blobs::local(path)
+            .await
+            .with_context(|| format!("{} cannot be used", path.display())),
+        Place::S3(config) => Blobs::s3(config).context("the client of the storage cannot be made"),
+    }
+}
