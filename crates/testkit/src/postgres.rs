@@ -81,6 +81,11 @@ impl PostgresServer {
         Self::start_with(&[], false)
     }
 
+    /// The same with further settings: `NAME=VALUE`, which win over ours.
+    pub fn start_durable_with(settings: &[&'static str]) -> anyhow::Result<Self> {
+        Self::start_with(settings, false)
+    }
+
     fn start_with(settings: &[&'static str], shared: bool) -> anyhow::Result<Self> {
         let mut server = Self {
             programs: Programs::find()?,

@@ -22,9 +22,9 @@ pub(crate) async fn sweep(unit: &mut Unit, limit: u32) -> Result<u64> {
     add_up_counts(unit).await?;
     let mut removed = loose_findings(unit, limit).await?;
     let keys = sqlx::query!(
-        "DELETE FROM idempotency_keys WHERE (namespace, key) IN
-            (SELECT namespace, key FROM idempotency_keys WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2
-            FOR UPDATE SKIP LOCKED)",
+        "DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM idempotency_keys WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2
+            FOR UPDATE SKIP LOCKED))",
         Time::from(unit.now),
         i64::from(limit)
     )
