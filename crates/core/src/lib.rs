@@ -2,7 +2,7 @@
 //!
 //! Everything here can be tested by calling it. What a state may become lives in [`job`] and [`task`];
 //! what a table must look like in [`schema`]; what can be wrong with a row in [`finding`] and with a
-//! whole file in [`failure`]; how big anything may grow in [`limits`].
+//! whole file in [`failure`]; how big anything may grow in [`limits`], how much may run at a time in [`quotas`].
 
 pub mod export;
 pub mod failure;
@@ -13,6 +13,7 @@ pub mod job;
 pub mod key;
 pub mod limits;
 pub mod options;
+pub mod quotas;
 pub mod report;
 pub mod retry;
 pub mod row_runs;
@@ -30,6 +31,7 @@ pub use job::{JobEvent, JobState, Outcome};
 pub use key::{ApiKey, Grant, KeyHash, KeyName, KeyPrefix, Scope};
 pub use limits::Limits;
 pub use options::Options;
+pub use quotas::Quotas;
 pub use report::Report;
 pub use schema::TableSchema;
 pub use sources::Sources;

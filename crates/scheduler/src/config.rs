@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filejobs_blobs::Blobs;
-use filejobs_core::Sources;
 use filejobs_core::retry::RetryPolicy;
+use filejobs_core::{Quotas, Sources};
 use filejobs_queue::Queue;
 use filejobs_store::Store;
 
@@ -30,6 +30,8 @@ pub struct Backends {
 pub struct Config {
     /// In which order tasks are published.
     pub admission: Policy,
+    /// How much may run at a time.
+    pub quotas: Quotas,
     /// How often a task is tried.
     pub retry: RetryPolicy,
     /// Pause between two looks for lost tasks and tickets.
@@ -50,6 +52,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             admission: Policy::default(),
+            quotas: Quotas::default(),
             retry: RetryPolicy::default(),
             rescue_every: Duration::from_secs(2),
             republish_after: Duration::from_secs(10),

@@ -1,7 +1,7 @@
 //! Decides what runs when, and looks after what nobody else does.
 //!
 //! Four loops, each woken by what happens and by a slow tick in case a hint was lost:
-//! * publish: hands waiting tasks to the queue, never far ahead of the workers, in the order of [`admission::rank`];
+//! * publish: hands waiting tasks to the queue, never far ahead of the workers, as [`admission::admit`] decides;
 //! * rescue: takes tasks on whose worker is gone, and publishes again what got lost on its way;
 //! * retention: removes ended jobs after their time, the blobs of deleted jobs, and what nobody refers to;
 //! * webhooks: tells receivers how jobs ended.

@@ -1,12 +1,14 @@
 //! Hands waiting tasks to the queue.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use filejobs_store::ChangeKind;
+use filejobs_core::Quotas;
+use filejobs_store::{ChangeKind, Store, Waiting};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{rank, window};
+use crate::admission::{admit, window};
 use crate::config::{Backends, Config};
 use crate::pace::{Pace, Wakes};
 use crate::run::Step;
@@ -24,11 +26,12 @@ const SLOTS_FOR: Duration = Duration::from_secs(5);
 const ALIVE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn run(backends: Backends, config: Config, stop: CancellationToken) {
-    let wakes = Wakes::new(&*backends.store, |kind| match kind {
-        // A claim changes the state, too, and makes room in the window.
-        ChangeKind::Work | ChangeKind::State | ChangeKind::Missed => true,
-        ChangeKind::Progress | ChangeKind::Deleted => false,
-    });
+    let wanted = if config.quotas.any() {
+        makes_room_in_quotas
+    } else {
+        makes_room
+    };
+    let wakes = Wakes::new(&*backends.store, wanted);
     let mut pace = Pace::new(wakes, TICK, GAP);
     let mut slots = Slots::default();
     while pace.next(&stop).await {
@@ -36,6 +39,19 @@ pub(crate) async fn run(backends: Backends, config: Config, stop: CancellationTo
             step.tell("tasks could not be published");
         }
     }
+}
+
+fn makes_room(kind: ChangeKind) -> bool {
+    match kind {
+        // A claim changes the state, too, and makes room in the window.
+        ChangeKind::Work | ChangeKind::State | ChangeKind::Missed => true,
+        ChangeKind::Progress | ChangeKind::Deleted => false,
+    }
+}
+
+/// The end of one task of many is progress of its job, and makes room for another task.
+fn makes_room_in_quotas(kind: ChangeKind) -> bool {
+    makes_room(kind) || kind == ChangeKind::Progress
 }
 
 /// The number of the workers' slots, asked for now and then.
@@ -67,14 +83,42 @@ async fn fill(backends: &Backends, config: &Config, slots: &mut Slots) -> Result
     if room == 0 {
         return Ok(());
     }
-    let waiting = store.waiting(room).await?;
+    let quotas = &config.quotas;
+    // Counted first: what ends in between leaves room for the next round, and nothing begins but by this one.
+    let running = if quotas.any() {
+        store.running().await?
+    } else {
+        Vec::new()
+    };
+    let waiting = waiting(&**store, quotas, room).await?;
     if waiting.is_empty() {
         return Ok(());
     }
-    let mut ranked = rank(&waiting, backends.sources.now(), &config.admission);
-    ranked.truncate(room as usize);
-    let tickets = store.publish(&ranked).await?;
+    let now = backends.sources.now();
+    let admitted = admit(
+        &waiting,
+        &running,
+        quotas,
+        room as usize,
+        now,
+        &config.admission,
+    );
+    if admitted.is_empty() {
+        return Ok(());
+    }
+    let tickets = store.publish(&admitted).await?;
     // What does not get through is published again: nobody claims it.
     queue.publish(&tickets).await?;
     Ok(())
+}
+
+/// Enough of the tasks that wait to fill `room`, whatever quotas hold.
+async fn waiting(store: &dyn Store, quotas: &Quotas, room: u32) -> Result<Vec<Waiting>, Step> {
+    let mut waiting = store.waiting(room).await?;
+    if quotas.bound_jobs() {
+        let known: HashSet<_> = waiting.iter().map(|task| task.task).collect();
+        let begun = store.waiting_of_begun(room).await?;
+        waiting.extend(begun.into_iter().filter(|w| !known.contains(&w.task)));
+    }
+    Ok(waiting)
 }

@@ -1,6 +1,6 @@
 //! What a store call can end with besides its result.
 
-use filejobs_core::{ErrorClass, job};
+use filejobs_core::{ErrorClass, Namespace, job};
 
 /// Why a store call did not do what was asked. Nothing has changed, except after [`Error::Unavailable`] and
 /// [`Error::Backend`] in the middle of a commit, where the caller asks again and the guards decide.
@@ -21,6 +21,14 @@ pub enum Error {
     /// The idempotency key belongs to another body, or is not reserved.
     #[error("the idempotency key is in use")]
     KeyTaken,
+    /// As many jobs of the namespace are queued as may be.
+    #[error("{most} jobs of the namespace {namespace} are queued already")]
+    QueueFull {
+        /// The namespace.
+        namespace: Namespace,
+        /// As many as may be.
+        most: u32,
+    },
     /// The database is full.
     #[error("the database has no space left")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -64,7 +72,9 @@ impl Error {
             Self::Illegal(_) | Self::WrongState(_) | Self::Stale | Self::KeyTaken => {
                 ErrorClass::Conflict
             }
-            Self::Full(_) | Self::Unavailable { .. } => ErrorClass::Transient,
+            Self::QueueFull { .. } | Self::Full(_) | Self::Unavailable { .. } => {
+                ErrorClass::Transient
+            }
             Self::Backend { .. } | Self::Outdated { .. } | Self::Findings(_) => {
                 ErrorClass::Permanent
             }
@@ -80,6 +90,7 @@ impl Error {
             Self::WrongState(_) => "WrongState",
             Self::Stale => "Stale",
             Self::KeyTaken => "KeyTaken",
+            Self::QueueFull { .. } => "QueueFull",
             Self::Full(_) => "Full",
             Self::Unavailable { .. } => "Unavailable",
             Self::Backend { .. } => "Backend",

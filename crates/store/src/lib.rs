@@ -58,7 +58,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Gives a reservation back after an upload that came to nothing.
     async fn release_key(&self, namespace: &Namespace, key: &str) -> Result<()>;
 
+    /// How many jobs of a namespace are queued.
+    async fn queued(&self, namespace: &Namespace) -> Result<u64>;
+
     /// Creates the job, its first task, its first event, and takes up its idempotency key, in one transaction.
+    /// [`Error::QueueFull`] when [`NewJob::queued_max`] is reached, however many are created at the same time.
     async fn create_job(&self, new: NewJob) -> Result<Job>;
 
     // --- looking ------------------------------------------------------------------------------------------
@@ -125,6 +129,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Tasks that may be published now: per namespace and priority the oldest `per_group`.
     async fn waiting(&self, per_group: u32) -> Result<Vec<Waiting>>;
+
+    /// Tasks that may be published now and whose job has begun: of each such job the first `per_job`. Where a quota of
+    /// jobs holds back what is older, [`Store::waiting`] may not get as far as to them.
+    async fn waiting_of_begun(&self, per_job: u32) -> Result<Vec<Waiting>>;
+
+    /// What runs in each namespace in which anything does.
+    async fn running(&self) -> Result<Vec<Running>>;
 
     /// How many tasks are published but not claimed.
     async fn published(&self) -> Result<u64>;

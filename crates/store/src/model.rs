@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use filejobs_core::failure::{Failure, FailureClass, FailureCode};
 use filejobs_core::finding::CodeCounts;
+use filejobs_core::quotas::Load;
 use filejobs_core::report::{Facts, Tally};
 pub use filejobs_core::task::Ticket;
 use filejobs_core::{
@@ -115,6 +116,8 @@ pub struct NewJob {
     pub findings_max: u64,
     /// The client's idempotency key.
     pub idempotency: Option<Idempotency>,
+    /// Refused when as many jobs of the namespace are queued already; never when absent.
+    pub queued_max: Option<u32>,
 }
 
 /// A task about to be created.
@@ -376,8 +379,19 @@ pub struct Waiting {
     pub priority: u8,
     /// Since when its job waits.
     pub queued_at: Timestamp,
+    /// Whether its job has begun: a task of it is or was published, and it was not suspended or taken up again since.
+    pub begun: bool,
     /// Tasks of the namespace that are published or running.
     pub namespace_busy: u32,
+}
+
+/// What runs in one namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// The namespace.
+    pub namespace: Namespace,
+    /// How much.
+    pub load: Load,
 }
 
 /// A running task whose lease has run out.

@@ -3,10 +3,12 @@
 //! A row's fields are as raw as the database has them: numbers are 64 bits wide, JSON is text, and a time is whatever
 //! type the database's driver gives ([`StoredTime`]). What cannot be read is [`Corrupt`] and says where it stands.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::str::FromStr;
 
 use filejobs_core::failure::{Failure, FailureCode};
+use filejobs_core::quotas::Load;
 use filejobs_core::report::Tally;
 use filejobs_core::{
     FileType, Grant, JobId, JobState, KeyHash, Options, Outcome, Scope, TaskId, WorkerId,
@@ -16,8 +18,8 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::{
-    Claimed, DeadLetter, Delivery, DeliveryAttempt, Event, Expired, Job, StoredApiKey, StoredPart,
-    TaskCounts, TaskKind, Ticket, Waiting, WorkerInfo,
+    Claimed, DeadLetter, Delivery, DeliveryAttempt, Event, Expired, Job, Running, StoredApiKey,
+    StoredPart, TaskCounts, TaskKind, Ticket, Waiting, WorkerInfo,
 };
 
 /// A stored value that cannot be read back.
@@ -356,21 +358,66 @@ pub struct WaitingRow<T> {
     pub namespace: String,
     pub priority: i64,
     pub queued_at: T,
+    /// Whether its job is being processed.
+    pub processing: bool,
+}
+
+/// Tasks that are published or running.
+#[derive(Debug, Default)]
+pub struct Busy {
+    namespaces: HashMap<String, i64>,
+    jobs: HashSet<Uuid>,
+}
+
+impl Busy {
+    /// Counts the `tasks` of a job in.
+    pub fn add(&mut self, namespace: String, job: Uuid, tasks: i64) {
+        *self.namespaces.entry(namespace).or_default() += tasks;
+        self.jobs.insert(job);
+    }
 }
 
 impl<T: StoredTime> WaitingRow<T> {
-    /// The task, beside the `busy` ones of its namespace.
-    pub fn read(self, busy: i64) -> Result<Waiting> {
+    /// The task, beside those that are `busy`.
+    pub fn read(self, busy: &Busy) -> Result<Waiting> {
         let task = TaskId::from_uuid(self.id);
         let row = of_task(&task);
+        let namespace_busy = busy.namespaces.get(&self.namespace).copied();
         Ok(Waiting {
             task,
             job: JobId::from_uuid(self.job),
             priority: row.number("priority", self.priority)?,
             queued_at: row.time("queued_at", self.queued_at)?,
-            namespace_busy: row.number("state", busy)?,
+            // Between the publishing of its first task and the claim a job is still queued.
+            begun: self.processing || busy.jobs.contains(&self.job),
+            namespace_busy: row.number("state", namespace_busy.unwrap_or(0))?,
             namespace: row.word("namespace", &self.namespace)?,
         })
+    }
+}
+
+/// What runs in a namespace.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the columns are described in the migrations")]
+pub struct RunningRow {
+    pub namespace: String,
+    pub jobs: i64,
+    pub tasks: i64,
+}
+
+impl RunningRow {
+    /// What runs there.
+    pub fn read(self) -> Result<Running> {
+        let row = Reading {
+            table: "tasks",
+            row: &self.namespace,
+        };
+        let load = Load {
+            jobs: row.number("job", self.jobs)?,
+            tasks: row.number("state", self.tasks)?,
+        };
+        let namespace = row.word("namespace", &self.namespace)?;
+        Ok(Running { namespace, load })
     }
 }
 

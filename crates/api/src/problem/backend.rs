@@ -1,6 +1,6 @@
 //! What the errors of store and blobs mean to a client.
 
-use filejobs_core::ErrorClass;
+use filejobs_core::{ErrorClass, Namespace};
 
 use super::{Code, Problem};
 
@@ -23,6 +23,7 @@ impl From<filejobs_store::Error> for Problem {
                 ),
             ),
             Error::KeyTaken => key_in_flight(),
+            Error::QueueFull { namespace, most } => queue_full(&namespace, most),
             Error::Full(_) => storage_full().caused_by(error),
             Error::Unavailable { .. } => Self::unavailable(error),
             Error::Stale | Error::Backend { .. } | Error::Outdated { .. } | Error::Findings(_) => {
@@ -49,6 +50,17 @@ pub(crate) fn key_in_flight() -> Problem {
         "Another upload with this Idempotency-Key is under way. Wait for it to end, then send this one again.",
     )
     .retry_after(1)
+}
+
+/// As many jobs of the namespace are queued as may be.
+pub(crate) fn queue_full(namespace: &Namespace, most: u32) -> Problem {
+    Problem::new(
+        Code::QueueFull,
+        format!(
+            "{most} jobs wait in the namespace `{namespace}` already. Send the file again when some of them are done."
+        ),
+    )
+    .retry_after(5)
 }
 
 /// No space is left.

@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 
-pub(crate) use backend::key_in_flight;
+pub(crate) use backend::{key_in_flight, queue_full};
 pub use codes::Code;
 
 /// The media type of a problem.

@@ -1,7 +1,7 @@
 //! Makes a job of a form that has come in full.
 
-use filejobs_core::{FileType, JobId, JobState, Limits, Namespace};
-use filejobs_store::{Error, Idempotency, Job, JobFilter, NewJob, NewTask, Page, TaskKind};
+use filejobs_core::{FileType, JobId, Limits, Namespace};
+use filejobs_store::{Error, Idempotency, Job, NewJob, NewTask, TaskKind};
 
 use super::fields::Fields;
 use super::file::Received;
@@ -31,7 +31,6 @@ pub(crate) async fn commit(
 ) -> Result<Accepted, Problem> {
     let Form { fields, file } = form;
     let Some(mut hold) = hold else {
-        check_queue(&app, &namespace).await?;
         let job = create(&app, namespace, fields, file, None).await?;
         return Ok(Accepted {
             job,
@@ -57,7 +56,6 @@ pub(crate) async fn commit(
             }
             continue;
         }
-        check_queue(&app, &namespace).await?;
         let idempotency = Idempotency {
             key: hold.key().to_owned(),
             fingerprint,
@@ -110,6 +108,7 @@ async fn create(
         priority: fields.priority,
         findings_max: app.limits().findings_per_job,
         idempotency,
+        queued_max: Some(app.limits().queued_jobs),
     };
     app.blobs().publish(file.complete).await?;
     match app.store().create_job(new).await {
@@ -152,30 +151,6 @@ fn kind(kind: FileType, size: u64, limits: &Limits) -> TaskKind {
     } else {
         TaskKind::Whole
     }
-}
-
-/// Refuses when too many jobs wait in the namespace. Uploads that end at the same moment can pass it by a few.
-async fn check_queue(app: &App, namespace: &Namespace) -> Result<(), Problem> {
-    let waiting = JobFilter {
-        status: Some(JobState::Queued),
-        namespace: Some(namespace.clone()),
-        ..JobFilter::default()
-    };
-    let one = Page::After {
-        cursor: None,
-        limit: 1,
-    };
-    let max = app.limits().queued_jobs;
-    if app.store().jobs(&waiting, one).await?.total < u64::from(max) {
-        return Ok(());
-    }
-    Err(Problem::new(
-        Code::QueueFull,
-        format!(
-            "{max} jobs wait in the namespace `{namespace}` already. Send the file again when some of them are done."
-        ),
-    )
-    .retry_after(5))
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! Receives the file of a form: checks name and content, counts, and stores.
 
 use bytes::Bytes;
-use filejobs_blobs::{Blobs, Complete, Staged, upload_key};
+use filejobs_blobs::{Complete, Staged, upload_key};
 use filejobs_core::file::SNIFF_BYTES;
-use filejobs_core::{Content, FileName, FileType, JobId, Limits};
+use filejobs_core::{Content, FileName, FileType, JobId, Limits, Namespace};
 
 use super::fields::Fields;
 use super::form::{Receiver, too_large};
 use super::key::Hold;
 use crate::App;
 use crate::auth::Caller;
-use crate::problem::{Code, FieldError, Place, Problem};
+use crate::problem::{Code, FieldError, Place, Problem, queue_full};
 
 /// Checks a file while it comes; holds its first bytes back until they have told what it is.
 #[derive(Debug)]
@@ -109,8 +109,7 @@ pub(crate) struct Received {
 pub(crate) struct Storing<'a> {
     /// The job that the file is to be of.
     job: JobId,
-    blobs: &'a Blobs,
-    limits: &'a Limits,
+    app: &'a App,
     caller: &'a Caller,
     hold: Option<&'a mut Hold>,
     open: Option<Open>,
@@ -128,13 +127,22 @@ impl<'a> Storing<'a> {
     pub(crate) fn new(app: &'a App, caller: &'a Caller, hold: Option<&'a mut Hold>) -> Self {
         Self {
             job: app.sources().job_id(),
-            blobs: app.blobs(),
-            limits: app.limits(),
+            app,
             caller,
             hold,
             open: None,
         }
     }
+}
+
+/// Refuses a file that would be refused in the end, before it is read: as many jobs wait in its namespace as may. Whether
+/// this one may is decided where the job is made.
+async fn check_queue(app: &App, namespace: &Namespace) -> Result<(), Problem> {
+    let most = app.limits().queued_jobs;
+    if app.store().queued(namespace).await? >= u64::from(most) {
+        return Err(queue_full(namespace, most));
+    }
+    Ok(())
 }
 
 /// The form's reader begins before it writes or ends.
@@ -144,14 +152,21 @@ impl Receiver for Storing<'_> {
     type File = Received;
 
     async fn begin(&mut self, name: FileName, fields: &Fields) -> Result<(), Problem> {
-        let inspector = Inspector::new(name, self.limits)?;
+        let inspector = Inspector::new(name, self.app.limits())?;
         let namespace = self.caller.namespace(fields.namespace.as_ref())?;
+        let mut is_new = true;
         if let Some(hold) = &mut self.hold {
             hold.early(namespace.as_ref()).await?;
+            // A key that is not this upload's may have made its job already.
+            is_new = hold.is_held();
+        }
+        // A namespace that has not come yet may still come.
+        if let Some(namespace) = namespace.as_ref().filter(|_| is_new) {
+            check_queue(self.app, namespace).await?;
         }
         let blob = upload_key(self.job, &inspector.name);
         self.open = Some(Open {
-            staged: self.blobs.stage(&blob).await?,
+            staged: self.app.blobs().stage(&blob).await?,
             inspector,
             blob,
         });
@@ -162,7 +177,7 @@ impl Receiver for Storing<'_> {
         let Some(open) = &mut self.open else {
             return Err(Problem::internal(BEGUN));
         };
-        let bytes = open.inspector.take(bytes, self.limits)?;
+        let bytes = open.inspector.take(bytes, self.app.limits())?;
         Ok(open.staged.write(bytes).await?)
     }
 

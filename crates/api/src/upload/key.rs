@@ -58,6 +58,11 @@ impl Hold {
         }))
     }
 
+    /// Whether the key is reserved for this upload: then it has made no job yet.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// The client's key.
     pub(crate) fn key(&self) -> &str {
         &self.key

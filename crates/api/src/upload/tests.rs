@@ -457,3 +457,38 @@ async fn a_namespace_with_enough_jobs_takes_no_more() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_file_for_a_namespace_that_is_full_is_refused_before_it_has_come() {
+    let service = Service::start_with(|limits| limits.queued_jobs = 1).await;
+    service.upload("a.csv", SMALL).await;
+    let form = Form::new()
+        .field("namespace", "default")
+        .and_file("b.csv", SMALL);
+    // Its end never comes.
+    let (request, _go) = slow(form);
+    let full = service.send(request).await;
+    assert_eq!(full.problem(), (429, "queue_full".to_owned()));
+    assert_eq!(full.header("retry-after"), "5");
+    assert_eq!(service.files(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_has_made_a_job_finds_it_though_its_namespace_is_full() {
+    let service = Service::start_with(|limits| limits.queued_jobs = 1).await;
+    let send = |name: &str, key: &str| {
+        let form = Form::new()
+            .field("namespace", "default")
+            .and_file(name, SMALL);
+        service.send(form.request().header("idempotency-key", key))
+    };
+    let first = send("a.csv", "one").await;
+    assert_eq!(first.status, 202);
+    let again = send("a.csv", "one").await;
+    assert_eq!((again.status, again.job()), (202, first.job()));
+    // A key that was refused is free once there is room.
+    assert_eq!(send("b.csv", "two").await.status, 429);
+    let path = format!("/api/jobs/{}/cancel", first.job());
+    assert_eq!(service.post(&path).await.status, 200);
+    assert_eq!(send("b.csv", "two").await.status, 202);
+}

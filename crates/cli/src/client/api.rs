@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use filejobs_core::Sources;
 use filejobs_core::retry::RetryPolicy;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Request, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,6 +16,8 @@ use crate::terminal;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longest silence while an answer is awaited or read.
 const SILENCE: Duration = Duration::from_mins(1);
+/// Longest wait that an answer may ask for before the call is sent again.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// Most of an error body that is read.
 const PROBLEM_BYTES: usize = 64 * 1024;
 
@@ -219,7 +221,8 @@ impl Api {
         self.http.post(self.url(path, &[]))
     }
 
-    /// Sends, and sends again after a pause while the service is out of reach or says that it is.
+    /// Sends, and sends again after a pause while the service is out of reach, or says that it is or that it takes no
+    /// more just now. The pause is as long as the answer asks for, within bounds.
     async fn send(
         &self,
         repeat: Repeat,
@@ -240,8 +243,10 @@ impl Api {
             };
             match (pause, outcome) {
                 (Some(pause), outcome) => {
+                    let asked = outcome.as_ref().ok().and_then(asked_wait);
+                    let pause = pause.max(asked.unwrap_or_default().min(LONGEST_WAIT));
                     let why = outcome.map_or_else(|e| e.to_string(), |r| r.status().to_string());
-                    tracing::info!(attempt, %why, took = ?begun.elapsed(), "no answer, trying again");
+                    tracing::info!(attempt, %why, took = ?begun.elapsed(), ?pause, "no answer, trying again");
                     tokio::time::sleep(pause).await;
                     attempt += 1;
                 }
@@ -285,8 +290,17 @@ impl Api {
 fn is_passing(status: StatusCode) -> bool {
     matches!(
         status,
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+        StatusCode::TOO_MANY_REQUESTS
+            | StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
     )
+}
+
+/// How long an answer asks to wait before the next try. A date is for people's time, not for ours: it counts as nothing.
+fn asked_wait(response: &Response) -> Option<Duration> {
+    let header = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    header.trim().parse().ok().map(Duration::from_secs)
 }
 
 async fn problem(mut response: Response) -> Problem {
@@ -319,6 +333,9 @@ impl Error {
 
 #[cfg(test)]
 mod tests {
+    use wiremock::matchers::any;
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
     use super::*;
 
     fn api(base: &str) -> Api {
@@ -338,6 +355,56 @@ mod tests {
             at("http://h:1/files/"),
             "http://h:1/files/api/jobs/a%2Fb?page=2"
         );
+    }
+
+    /// A service that answers with `refusal` once and then takes everything; how long the call took, its outcome, and
+    /// how many calls came in.
+    async fn refused_once(
+        refusal: ResponseTemplate,
+        retries: u32,
+    ) -> (Duration, Result<Value, Error>, usize) {
+        let server = MockServer::start().await;
+        let once = Mock::given(any()).respond_with(refusal);
+        once.up_to_n_times(1).mount(&server).await;
+        let taken = ResponseTemplate::new(202).set_body_json(serde_json::json!({"job_id": "j"}));
+        Mock::given(any()).respond_with(taken).mount(&server).await;
+        let api = Api::new(server.uri().parse().unwrap(), None, retries).unwrap();
+        let begun = Instant::now();
+        let answer = api.submit(|| Ok(api.post(&["api"]))).await;
+        let calls = server.received_requests().await.unwrap_or_default().len();
+        (begun.elapsed(), answer, calls)
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_asked_again_no_sooner_than_it_says() {
+        let full = ResponseTemplate::new(429).insert_header("retry-after", "1");
+        let (took, answer, calls) = refused_once(full, 2).await;
+        assert_eq!(answer.unwrap()["job_id"], "j");
+        assert_eq!(calls, 2);
+        assert!(took >= Duration::from_secs(1), "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_once_the_tries_are_used_up() {
+        let away = ResponseTemplate::new(503).insert_header("retry-after", "3600");
+        let (_, answer, calls) = refused_once(away, 0).await;
+        assert!(
+            answer
+                .unwrap_err()
+                .is_status(StatusCode::SERVICE_UNAVAILABLE)
+        );
+        assert_eq!(calls, 1);
+    }
+
+    #[test]
+    fn an_answer_may_ask_for_a_wait_in_seconds() {
+        let asked = |value: &'static str| {
+            let answer = axum::http::Response::builder().header(RETRY_AFTER, value);
+            asked_wait(&answer.body("").unwrap().into())
+        };
+        assert_eq!(asked("5"), Some(Duration::from_secs(5)));
+        assert_eq!(asked("Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        assert_eq!(asked("-1"), None);
     }
 
     #[test]

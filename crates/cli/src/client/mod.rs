@@ -45,7 +45,7 @@ pub(crate) struct Server {
     )]
     api_key: Option<Secret>,
 
-    /// How often a call is repeated when the service is out of reach
+    /// How often a call is repeated when the service is out of reach or takes no more just now
     #[arg(long, default_value_t = 4, value_name = "N")]
     retries: u32,
 

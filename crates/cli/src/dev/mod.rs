@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use filejobs_api::App;
-use filejobs_core::Limits;
 use filejobs_core::retry::RetryPolicy;
+use filejobs_core::{Limits, Quotas};
 use filejobs_scheduler::webhook;
 use reqwest::Url;
 use tokio::net::TcpListener;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{
     Access, AuthMode, DataArgs, Door, LimitArgs, Place, Problems, Processing, ProcessingArgs,
-    RetentionArgs, RetryArgs, StorageArgs, WebhookArgs, given,
+    QuotaArgs, RetentionArgs, RetryArgs, StorageArgs, WebhookArgs, given,
 };
 use crate::exit::{Exit, Outcome};
 use crate::options::FileOptions;
@@ -67,6 +67,9 @@ pub(crate) struct Dev {
     retry: RetryArgs,
 
     #[command(flatten)]
+    quotas: QuotaArgs,
+
+    #[command(flatten)]
     retention: RetentionArgs,
 
     #[command(flatten)]
@@ -88,6 +91,7 @@ struct Settings {
     place: Place,
     processing: Processing,
     retry: RetryPolicy,
+    quotas: Quotas,
     keep: Option<Duration>,
     limits: Limits,
     webhooks: webhook::Config,
@@ -123,6 +127,7 @@ impl Dev {
             place: place.unwrap_or(Place::Folder(files)),
             processing: self.processing.read(self.data.scratch(), &mut problems),
             retry: self.retry.read(&mut problems),
+            quotas: self.quotas.read(&mut problems),
             keep: self.retention.read(None, &mut problems),
             limits: self.limits.read(&mut problems),
             webhooks: self.webhooks.read(&mut problems),
@@ -235,6 +240,7 @@ async fn start(
     }
     let scheduler = filejobs_scheduler::Config {
         retry: settings.retry,
+        quotas: settings.quotas,
         keep_ended: settings.keep,
         webhooks: settings.webhooks,
         ..filejobs_scheduler::Config::default()

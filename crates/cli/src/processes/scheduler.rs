@@ -5,7 +5,9 @@ use filejobs_core::SchedulerId;
 use filejobs_scheduler::Election;
 
 use super::{CommonArgs, Starting, block_on};
-use crate::config::{Connections, KEEP, Problems, RetentionArgs, RetryArgs, WebhookArgs};
+use crate::config::{
+    Connections, KEEP, Problems, QuotaArgs, RetentionArgs, RetryArgs, WebhookArgs,
+};
 use crate::exit::Outcome;
 use crate::services::Running;
 use crate::services::backends::Backends;
@@ -14,6 +16,9 @@ use crate::services::ops::Needs;
 /// Decide what runs when, rescue what lost its worker, tell webhooks, remove what is old; one works, others stand by
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Scheduler {
+    #[command(flatten)]
+    quotas: QuotaArgs,
+
     #[command(flatten)]
     retry: RetryArgs,
 
@@ -31,6 +36,7 @@ impl Scheduler {
     pub(crate) fn run(&self) -> Outcome {
         let mut problems = Problems::default();
         let config = filejobs_scheduler::Config {
+            quotas: self.quotas.read(&mut problems),
             retry: self.retry.read(&mut problems),
             keep_ended: self.retention.read(Some(KEEP), &mut problems),
             webhooks: self.webhooks.read(&mut problems),

@@ -123,6 +123,7 @@ impl Service {
             priority: 0,
             findings_max: Limits::default().findings_per_job,
             idempotency: None,
+            queued_max: None,
         };
         change(&mut new);
         self.store().create_job(new).await.unwrap().id

@@ -4,6 +4,8 @@
 mod fixture;
 #[cfg(test)]
 mod leading;
+#[cfg(test)]
+mod quotas;
 
 use std::time::Duration;
 

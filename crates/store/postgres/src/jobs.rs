@@ -11,7 +11,7 @@ use crate::database::Unit;
 use crate::numbers::small;
 use crate::problem::{Problem, Result};
 use crate::time::Time;
-use crate::{keys, outbox};
+use crate::{backlog, keys, outbox};
 
 /// A row of `jobs` with the progress of its running tasks.
 pub(crate) type JobRow = rows::JobRow<Time>;
@@ -104,6 +104,9 @@ pub(crate) async fn create(unit: &mut Unit, new: &NewJob) -> Result<Job> {
     }) = &new.idempotency
     {
         keys::take_up(unit, &new.namespace, key, new.id, fingerprint, *expires_at).await?;
+    }
+    if let Some(most) = new.queued_max {
+        backlog::check(unit, &new.namespace, most).await?;
     }
     let status = JobState::Queued;
     let job = insert(unit, new, status).await?;

@@ -5,6 +5,7 @@
 //! is compiled, against `.sqlx/`, which `prepare` writes; see README.md.
 
 mod api_keys;
+mod backlog;
 mod connections;
 mod copy;
 mod database;
@@ -40,8 +41,9 @@ use filejobs_core::{JobId, KeyPrefix, Namespace, SchedulerId, Sources, TaskId, W
 use filejobs_store::{
     Change, Claimed, DeadLetter, Delivery, DeliveryAttempt, DeliveryId, DeliveryRecord, Event,
     Expired, FindingCursor, FindingFilter, Held, Job, JobCursor, JobFilter, Leadership, Listed,
-    NewApiKey, NewJob, NextDelivery, Page, PlanCommit, QueueStats, Reservation, Result, Store,
-    StoredApiKey, StoredFinding, StoredPart, TaskCommit, Ticket, Tombstone, Waiting, WorkerInfo,
+    NewApiKey, NewJob, NextDelivery, Page, PlanCommit, QueueStats, Reservation, Result, Running,
+    Store, StoredApiKey, StoredFinding, StoredPart, TaskCommit, Ticket, Tombstone, Waiting,
+    WorkerInfo,
 };
 use jiff::Timestamp;
 use sqlx::postgres::PgPool;
@@ -202,6 +204,13 @@ impl Store for PostgresStore {
         })
     }
 
+    async fn queued(&self, namespace: &Namespace) -> Result<u64> {
+        let namespace = namespace.clone();
+        look!(self, "counting queued jobs", [namespace], |connection| {
+            backlog::queued(connection, &namespace)
+        })
+    }
+
     async fn create_job(&self, new: NewJob) -> Result<Job> {
         let new = Arc::new(new);
         write!(self, "creating a job", Write, [new], |unit| jobs::create(
@@ -312,6 +321,18 @@ impl Store for PostgresStore {
         read!(self, "looking for work", [], |unit| publishing::waiting(
             unit, per_group
         ))
+    }
+
+    async fn waiting_of_begun(&self, per_job: u32) -> Result<Vec<Waiting>> {
+        read!(self, "looking for work of jobs under way", [], |unit| {
+            publishing::waiting_of_begun(unit, per_job)
+        })
+    }
+
+    async fn running(&self) -> Result<Vec<Running>> {
+        look!(self, "counting what runs", [], |connection| {
+            publishing::running(connection)
+        })
     }
 
     async fn published(&self) -> Result<u64> {

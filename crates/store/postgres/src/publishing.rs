@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use filejobs_core::{TaskEvent, TaskId, TaskState};
-use filejobs_store::rows::{self, ExpiredRow, WaitingRow, int};
-use filejobs_store::{DeadLetter, Expired, Listed, Page, Ticket, Waiting};
+use filejobs_store::rows::{self, Busy, ExpiredRow, RunningRow, WaitingRow, int};
+use filejobs_store::{DeadLetter, Expired, Listed, Page, Running, Ticket, Waiting};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -18,32 +18,70 @@ type DeadRow = rows::DeadRow<Time>;
 
 /// Tasks that may be published now.
 pub(crate) async fn waiting(unit: &mut Unit, per_group: u32) -> Result<Vec<Waiting>> {
-    let busy = sqlx::query!(
-        r#"SELECT b.namespace AS "namespace!", COUNT(*) AS "tasks!" FROM (
-            SELECT namespace FROM tasks WHERE state = 'PUBLISHED'
-            UNION ALL
-            SELECT namespace FROM tasks WHERE state = 'RUNNING'
-        ) b GROUP BY b.namespace"#
-    )
-    .fetch_all(&mut *unit.connection)
-    .await?;
-    let busy: HashMap<String, i64> = busy.into_iter().map(|b| (b.namespace, b.tasks)).collect();
+    let busy = busy(unit).await?;
     let now = Time::from(unit.now);
     let rows = sqlx::query_file!("queries/waiting.sql", now, i64::from(per_group))
         .fetch_all(&mut *unit.connection)
         .await?;
     let read = rows.into_iter().map(|found| {
-        let busy = busy.get(&found.namespace).copied().unwrap_or(0);
         let row = WaitingRow {
             id: found.id,
             job: found.job,
             namespace: found.namespace,
             priority: found.priority.into(),
             queued_at: found.queued_at,
+            processing: found.processing,
         };
-        Ok(row.read(busy)?)
+        Ok(row.read(&busy)?)
     });
     read.collect()
+}
+
+/// Tasks that may be published now and whose job has begun.
+pub(crate) async fn waiting_of_begun(unit: &mut Unit, per_job: u32) -> Result<Vec<Waiting>> {
+    let busy = busy(unit).await?;
+    let now = Time::from(unit.now);
+    let rows = sqlx::query_file!("queries/waiting_of_begun.sql", now, i64::from(per_job))
+        .fetch_all(&mut *unit.connection)
+        .await?;
+    let read = rows.into_iter().map(|found| {
+        let row = WaitingRow {
+            id: found.id,
+            job: found.job,
+            namespace: found.namespace,
+            priority: found.priority.into(),
+            queued_at: found.queued_at,
+            processing: true,
+        };
+        Ok(row.read(&busy)?)
+    });
+    read.collect()
+}
+
+async fn busy(unit: &mut Unit) -> Result<Busy> {
+    let rows = sqlx::query!(
+        r#"SELECT b.namespace AS "namespace!", b.job AS "job!", COUNT(*) AS "tasks!" FROM (
+            SELECT namespace, job FROM tasks WHERE state = 'PUBLISHED'
+            UNION ALL
+            SELECT namespace, job FROM tasks WHERE state = 'RUNNING'
+        ) b GROUP BY b.namespace, b.job"#
+    )
+    .fetch_all(&mut *unit.connection)
+    .await?;
+    let mut busy = Busy::default();
+    for row in rows {
+        busy.add(row.namespace, row.job, row.tasks);
+    }
+    Ok(busy)
+}
+
+/// What runs in each namespace.
+pub(crate) async fn running(connection: &mut PgConnection) -> Result<Vec<Running>> {
+    let rows = sqlx::query_file_as!(RunningRow, "queries/running.sql")
+        .fetch_all(connection)
+        .await?;
+    let read = rows.into_iter().map(RunningRow::read);
+    Ok(read.collect::<std::result::Result<_, _>>()?)
 }
 
 /// How many tasks are on their way through the queue.

@@ -9,7 +9,7 @@ WITH RECURSIVE namespaces (name) AS (
 ),
 priorities (priority) AS (VALUES (10), (9), (8), (7), (6), (5), (4), (3), (2), (1), (0))
 SELECT t.id AS "id!: Uuid", t.job AS "job!: Uuid", t.namespace AS "namespace!", t.priority AS "priority!",
-    t.queued_at AS "queued_at!"
+    t.queued_at AS "queued_at!", (SELECT j.status = 'PROCESSING' FROM jobs j WHERE j.id = t.job) AS "processing!: bool"
 FROM namespaces CROSS JOIN priorities CROSS JOIN tasks t
 WHERE namespaces.name IS NOT NULL AND t.rowid IN (
     SELECT w.rowid FROM tasks w

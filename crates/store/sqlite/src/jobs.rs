@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::database::Unit;
 use crate::problem::{Result, micros};
-use crate::{keys, outbox, tasks};
+use crate::{backlog, keys, outbox, tasks};
 
 /// A row of `jobs` with the progress of its running tasks.
 pub(crate) type JobRow = rows::JobRow<i64>;
@@ -63,6 +63,9 @@ pub(crate) async fn create(unit: &mut Unit, new: NewJob) -> Result<Job> {
     }) = &new.idempotency
     {
         keys::take_up(unit, &new.namespace, key, new.id, fingerprint, *expires_at).await?;
+    }
+    if let Some(most) = new.queued_max {
+        backlog::check(unit, &new.namespace, most).await?;
     }
     let status = JobState::Queued;
     insert(unit, &new, status).await?;

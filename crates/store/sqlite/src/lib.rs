@@ -5,6 +5,7 @@
 //! which `prepare` writes; see README.md.
 
 mod api_keys;
+mod backlog;
 mod database;
 mod deliveries;
 mod endings;
@@ -20,6 +21,7 @@ mod sweep;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod workers;
 
 use std::path::Path;
@@ -31,8 +33,9 @@ use filejobs_core::{JobId, KeyPrefix, Namespace, SchedulerId, Sources, TaskId, W
 use filejobs_store::{
     Change, Claimed, DeadLetter, Delivery, DeliveryAttempt, DeliveryId, DeliveryRecord, Event,
     Expired, FindingCursor, FindingFilter, Held, Job, JobCursor, JobFilter, Leadership, Listed,
-    NewApiKey, NewJob, NextDelivery, Page, PlanCommit, QueueStats, Reservation, Result, Store,
-    StoredApiKey, StoredFinding, StoredPart, TaskCommit, Ticket, Tombstone, Waiting, WorkerInfo,
+    NewApiKey, NewJob, NextDelivery, Page, PlanCommit, QueueStats, Reservation, Result, Running,
+    Store, StoredApiKey, StoredFinding, StoredPart, TaskCommit, Ticket, Tombstone, Waiting,
+    WorkerInfo,
 };
 use jiff::Timestamp;
 use tokio::sync::broadcast;
@@ -139,6 +142,13 @@ impl Store for SqliteStore {
         ))
     }
 
+    async fn queued(&self, namespace: &Namespace) -> Result<u64> {
+        let namespace = namespace.clone();
+        look!(self, "counting queued jobs", |connection| {
+            backlog::queued(connection, &namespace)
+        })
+    }
+
     async fn create_job(&self, new: NewJob) -> Result<Job> {
         write!(self, "creating a job", Yes, |unit| jobs::create(unit, new))
     }
@@ -242,9 +252,22 @@ impl Store for SqliteStore {
 
     async fn waiting(&self, per_group: u32) -> Result<Vec<Waiting>> {
         let now = self.database.now();
-        read!(self, "looking for work", |connection| tasks::waiting(
+        read!(self, "looking for work", |connection| waiting::waiting(
             connection, now, per_group
         ))
+    }
+
+    async fn waiting_of_begun(&self, per_job: u32) -> Result<Vec<Waiting>> {
+        let now = self.database.now();
+        read!(self, "looking for work of jobs under way", |connection| {
+            waiting::waiting_of_begun(connection, now, per_job)
+        })
+    }
+
+    async fn running(&self) -> Result<Vec<Running>> {
+        look!(self, "counting what runs", |connection| {
+            waiting::running(connection)
+        })
     }
 
     async fn published(&self) -> Result<u64> {

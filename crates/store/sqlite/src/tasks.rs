@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use filejobs_core::failure::Failure;
 use filejobs_core::{JobEvent, JobId, TaskEvent, TaskId, TaskState, WorkerId};
-use filejobs_store::rows::{self, ClaimedRow, ExpiredRow, WaitingRow, int};
+use filejobs_store::rows::{self, ClaimedRow, ExpiredRow, int};
 use filejobs_store::{
-    ChangeKind, Claimed, DeadLetter, Error, Expired, Held, Listed, NewTask, Page, Ticket, Waiting,
-    telling,
+    ChangeKind, Claimed, DeadLetter, Error, Expired, Held, Listed, NewTask, Page, Ticket, telling,
 };
 use jiff::Timestamp;
 use serde_json::json;
@@ -62,37 +61,6 @@ pub(crate) async fn insert(unit: &mut Unit, job: JobId, tasks: &[NewTask]) -> Re
     .execute(&mut unit.connection)
     .await?;
     Ok(())
-}
-
-/// Tasks that may be published now.
-pub(crate) async fn waiting(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-    per_group: u32,
-) -> Result<Vec<Waiting>> {
-    let busy = sqlx::query!(
-        r#"SELECT namespace, COUNT(*) AS "tasks!: i64" FROM tasks
-        WHERE state IN ('PUBLISHED', 'RUNNING') GROUP BY namespace"#
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    let busy: HashMap<String, i64> = busy.into_iter().map(|b| (b.namespace, b.tasks)).collect();
-    let now = micros(now);
-    let rows = sqlx::query_file!("queries/waiting.sql", now, per_group)
-        .fetch_all(connection)
-        .await?;
-    let read = rows.into_iter().map(|found| {
-        let busy = busy.get(&found.namespace).copied().unwrap_or(0);
-        let row = WaitingRow {
-            id: found.id,
-            job: found.job,
-            namespace: found.namespace,
-            priority: found.priority,
-            queued_at: found.queued_at,
-        };
-        Ok(row.read(busy)?)
-    });
-    read.collect()
 }
 
 /// How many tasks are on their way through the queue.

@@ -209,6 +209,60 @@ pub async fn a_list_is_filtered_and_counted(bench: &Bench) {
     }
 }
 
+/// Those that are queued count, of this namespace only; what is refused leaves nothing.
+pub async fn no_more_jobs_are_queued_than_a_namespace_may_have(bench: &Bench) {
+    let bounded = || {
+        let mut new = bench.new_job();
+        new.queued_max = Some(2);
+        new
+    };
+    let namespace = Namespace::default();
+    let queued = || async { bench.store.queued(&namespace).await.expect("counted") };
+    let first = bench.hand_in(bounded()).await;
+    bench.hand_in(bounded()).await;
+    assert_eq!(queued().await, 2);
+    let refused = bounded();
+    let id = refused.id;
+    let error = bench.store.create_job(refused).await.expect_err("full");
+    assert!(matches!(error, Error::QueueFull { most: 2, .. }), "{error}");
+    assert_eq!(bench.store.job(id).await.expect("answers"), None);
+    assert_eq!(queued().await, 2);
+
+    let mut elsewhere = bounded();
+    elsewhere.namespace = "elsewhere".parse().expect("a namespace");
+    bench.hand_in(elsewhere).await;
+    // What runs or has ended is not queued.
+    bench.store.cancel(first.id).await.expect("cancelled");
+    bench.hand_in(bounded()).await;
+    bench.claim_next().await;
+    bench.hand_in(bounded()).await;
+    assert_eq!(queued().await, 2);
+    // Who states no bound has none.
+    bench.job().await;
+    assert_eq!(queued().await, 3);
+}
+
+/// Of many that come at the same moment exactly as many get in as there is room for.
+pub async fn jobs_handed_in_at_once_do_not_pass_the_bound_together(bench: &Bench) {
+    let mut coming = Vec::new();
+    for _ in 0..24 {
+        let mut new = bench.new_job();
+        new.queued_max = Some(5);
+        let store = bench.store.clone();
+        coming.push(tokio::spawn(async move { store.create_job(new).await }));
+    }
+    let mut taken = 0;
+    for one in coming {
+        match one.await.expect("no panic") {
+            Ok(_) => taken += 1,
+            Err(error) => assert!(matches!(error, Error::QueueFull { .. }), "{error}"),
+        }
+    }
+    assert_eq!(taken, 5);
+    let queued = bench.store.queued(&Namespace::default()).await;
+    assert_eq!(queued.expect("counted"), 5);
+}
+
 /// Pages by cursor show each job once, though jobs come and end in between.
 pub async fn a_cursor_walks_the_whole_list(bench: &Bench) {
     let mut made = Vec::new();

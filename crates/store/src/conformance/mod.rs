@@ -15,6 +15,7 @@ pub mod finding;
 pub mod handing_in;
 pub mod keeping;
 pub mod leading;
+pub mod running;
 pub mod steering;
 pub mod telling;
 pub mod working;
@@ -91,6 +92,7 @@ impl Bench {
             priority: 0,
             findings_max: 1_000_000,
             idempotency: None,
+            queued_max: None,
         }
     }
 
@@ -315,6 +317,8 @@ macro_rules! conformance_tests {
                 a_key_is_reserved_once
                 a_released_or_expired_key_can_be_reserved_again
                 a_job_takes_up_its_key
+                no_more_jobs_are_queued_than_a_namespace_may_have
+                jobs_handed_in_at_once_do_not_pass_the_bound_together
                 jobs_are_listed_newest_first
                 a_list_is_filtered_and_counted
                 a_cursor_walks_the_whole_list
@@ -388,6 +392,11 @@ macro_rules! conformance_tests {
                 a_leader_keeps_its_epoch
                 a_silent_leader_is_followed_after_its_term
                 who_steps_down_is_followed_at_once
+            }
+            running {
+                what_runs_is_counted_by_namespace
+                a_waiting_task_says_whether_its_job_has_begun
+                tasks_of_jobs_under_way_are_found_behind_others
             }
             admitting {
                 an_api_key_comes_back_as_it_was_written_down

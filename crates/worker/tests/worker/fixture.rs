@@ -267,6 +267,7 @@ impl Service {
             priority: 0,
             findings_max: Limits::default().findings_per_job,
             idempotency: None,
+            queued_max: None,
         };
         change(&mut new);
         self.blobs.publish(complete).await.unwrap();

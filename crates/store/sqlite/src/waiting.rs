@@ -1,0 +1,82 @@
+//! What admission looks at: which tasks wait, and what runs.
+
+use filejobs_store::rows::{Busy, RunningRow, WaitingRow};
+use filejobs_store::{Running, Waiting};
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use crate::problem::{Result, micros};
+
+/// Tasks that may be published now.
+pub(crate) async fn waiting(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    per_group: u32,
+) -> Result<Vec<Waiting>> {
+    let busy = busy(connection).await?;
+    let now = micros(now);
+    let rows = sqlx::query_file!("queries/waiting.sql", now, per_group)
+        .fetch_all(connection)
+        .await?;
+    let read = rows.into_iter().map(|found| {
+        let row = WaitingRow {
+            id: found.id,
+            job: found.job,
+            namespace: found.namespace,
+            priority: found.priority,
+            queued_at: found.queued_at,
+            processing: found.processing,
+        };
+        Ok(row.read(&busy)?)
+    });
+    read.collect()
+}
+
+/// Tasks that may be published now and whose job has begun.
+pub(crate) async fn waiting_of_begun(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+    per_job: u32,
+) -> Result<Vec<Waiting>> {
+    let busy = busy(connection).await?;
+    let now = micros(now);
+    let rows = sqlx::query_file!("queries/waiting_of_begun.sql", now, per_job)
+        .fetch_all(connection)
+        .await?;
+    let read = rows.into_iter().map(|found| {
+        let row = WaitingRow {
+            id: found.id,
+            job: found.job,
+            namespace: found.namespace,
+            priority: found.priority,
+            queued_at: found.queued_at,
+            processing: true,
+        };
+        Ok(row.read(&busy)?)
+    });
+    read.collect()
+}
+
+async fn busy(connection: &mut SqliteConnection) -> Result<Busy> {
+    let rows = sqlx::query!(
+        r#"SELECT namespace, job AS "job: Uuid", COUNT(*) AS "tasks!: i64" FROM tasks
+        WHERE state IN ('PUBLISHED', 'RUNNING') GROUP BY namespace, job"#
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut busy = Busy::default();
+    for row in rows {
+        busy.add(row.namespace, row.job, row.tasks);
+    }
+    Ok(busy)
+}
+
+/// What runs in each namespace.
+pub(crate) async fn running(connection: &mut SqliteConnection) -> Result<Vec<Running>> {
+    let rows = sqlx::query_file_as!(RunningRow, "queries/running.sql")
+        .fetch_all(connection)
+        .await?;
+    let read = rows.into_iter().map(RunningRow::read);
+    Ok(read.collect::<std::result::Result<_, _>>()?)
+}
