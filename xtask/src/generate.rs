@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::run::{output, run as run_command, say};
-use crate::tools;
+use crate::{chart, tools};
 
 /// What to do with the files.
 #[derive(Debug, clap::Args)]
@@ -15,6 +15,8 @@ pub(crate) struct Args {
     /// Change nothing; fail when a file is not what the code gives.
     #[arg(long)]
     check: bool,
+    /// Only these files; all of them, and the queries of the stores, when none is named.
+    only: Vec<String>,
 }
 
 /// A committed file and what makes its text.
@@ -23,6 +25,8 @@ type Generated = (&'static str, fn() -> anyhow::Result<String>);
 const FILES: &[Generated] = &[
     ("docs/openapi.json", || print(&["openapi"])),
     ("docs/configuration.md", configuration),
+    ("charts/filejobs/values.schema.json", chart::schema),
+    ("charts/filejobs/README.md", chart::readme),
 ];
 
 /// Each writes what the checked queries of a store mean to its database, so that the crate builds without one.
@@ -37,12 +41,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         check_queries()?;
         return check();
     }
-    tools::sqlite()?;
-    tools::postgres()?;
-    for queries in QUERIES {
-        run_command(&mut Command::new(queries))?;
+    let wanted = |path: &str| args.only.is_empty() || args.only.iter().any(|only| only == path);
+    if args.only.is_empty() {
+        tools::sqlite()?;
+        tools::postgres()?;
+        for queries in QUERIES {
+            run_command(&mut Command::new(queries))?;
+        }
     }
-    for (path, make) in FILES {
+    for (path, make) in FILES.iter().filter(|(path, _)| wanted(path)) {
         let text = make()?;
         if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
             continue;

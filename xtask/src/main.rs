@@ -1,10 +1,13 @@
 //! Developer commands: `cargo xtask --help`.
 
 mod bench;
+mod chart;
 mod check;
+mod cluster;
 mod compose;
 mod fuzz;
 mod generate;
+mod kind;
 mod run;
 mod schemathesis;
 mod service;
@@ -40,6 +43,12 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Sends generated requests to a running service and holds its answers against its OpenAPI document.
     Schemathesis(schemathesis::Args),
+    /// Renders the Helm chart and holds it against a real API server's schemas and admission.
+    Chart(chart::Args),
+    /// A real Kubernetes cluster of one node on this machine, without Docker.
+    Cluster(cluster::Args),
+    /// The chart on a cluster in Docker, by kind.
+    Kind(kind::Args),
 }
 
 fn main() -> ExitCode {
@@ -60,5 +69,8 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Bench(args) => bench::run_benchmark(&args),
         Command::Fuzz(args) => fuzz::run_targets(&args),
         Command::Schemathesis(args) => schemathesis::run(&args),
+        Command::Chart(args) => chart::run(&args),
+        Command::Cluster(args) => cluster::run(&args),
+        Command::Kind(args) => kind::run_kind(&args),
     }
 }

@@ -6,7 +6,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::run::{cargo, in_ci, run_within, say};
-use crate::{check, fuzz, schemathesis, tools};
+use crate::{chart, check, cluster, fuzz, schemathesis, tools};
 
 /// Which parts to run.
 #[derive(Debug, clap::Args)]
@@ -26,6 +26,10 @@ enum Part {
     Rust,
     /// Generated requests against the running service.
     Schemathesis,
+    /// The Helm chart: rendered, against schemas and admission of a real API server.
+    Chart,
+    /// The chart on a whole cluster.
+    Cluster,
     /// The fuzz targets.
     Fuzz,
 }
@@ -61,6 +65,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                 "schemathesis",
                 schemathesis::run(&schemathesis::Args::default()),
             ),
+            Part::Chart => one("chart", chart::run(&chart::Args::default())),
+            Part::Cluster => one("cluster", cluster::run_test(&cluster::TestArgs::default())),
             Part::Fuzz => fuzz::count(args.fuzz_seconds),
         };
         total.passed += count.passed;
@@ -118,10 +124,10 @@ fn rust() -> Count {
     let servers = || {
         tools::postgres()?;
         tools::redis()?;
-        tools::versitygw()
+        anyhow::Ok((tools::versitygw()?, tools::kubernetes()?))
     };
-    let versitygw = match servers() {
-        Ok(versitygw) => versitygw,
+    let (versitygw, kubernetes) = match servers() {
+        Ok(programs) => programs,
         Err(error) => return one("servers", Err(error)),
     };
     let mut count = Count::default();
@@ -132,7 +138,9 @@ fn rust() -> Count {
         "--no-fail-fast",
         "--quiet",
     ]);
-    tests.env("FILEJOBS_VERSITYGW", versitygw);
+    tests
+        .env("FILEJOBS_VERSITYGW", versitygw)
+        .env("KUBEBUILDER_ASSETS", kubernetes);
     let result = run_within(&mut tests, RUST_LIMIT, |line| {
         if let Some((passed, failed)) = parse_result(line) {
             count.passed += passed;

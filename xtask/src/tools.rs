@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, bail};
 
+use crate::cluster;
 use crate::run::{cargo, cargo_of, run, say};
 
 /// `cargo-deny`, pinned: a newer release may know more licences or rules, and CI must not change by itself.
@@ -156,8 +157,14 @@ pub(crate) fn sqlite() -> anyhow::Result<()> {
     debian(&[("sqlite3", "sqlite3")])
 }
 
-/// Makes sure that programs are on the path: pairs of a program and the Debian package that has it.
-fn debian(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
+/// The folder of etcd, kube-apiserver and kubectl: a control plane for tests, built from its sources in some minutes.
+pub(crate) fn kubernetes() -> anyhow::Result<PathBuf> {
+    cluster::control_plane_binaries()
+}
+
+/// Makes sure that programs are there: pairs of a program, by its name on the path or its whole path, and the Debian
+/// package that has it.
+pub(crate) fn debian(wanted: &[(&str, &str)]) -> anyhow::Result<()> {
     let missing = |list: &[(&str, &str)]| -> Vec<String> {
         let absent = list
             .iter()

@@ -1,0 +1,117 @@
+{{/* The chart's name. */}}
+{{- define "filejobs.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The beginning of every name: short enough for what is put behind it. */}}
+{{- define "filejobs.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 48 | trimSuffix "-" }}
+{{- else }}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 48 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 48 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "filejobs.chart" -}}
+{{- printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* Labels of every object. */}}
+{{- define "filejobs.labels" -}}
+helm.sh/chart: {{ include "filejobs.chart" . }}
+{{ include "filejobs.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: filejobs
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* What is selected by, and so never changes. */}}
+{{- define "filejobs.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "filejobs.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* The name of a part's service account. Takes a list: the context, the part. */}}
+{{- define "filejobs.serviceAccountName" -}}
+{{- $root := index . 0 }}
+{{- $account := (index $root.Values (index . 1)).serviceAccount }}
+{{- if $account.create }}
+{{- default (printf "%s-%s" (include "filejobs.fullname" $root) (index . 1)) $account.name }}
+{{- else }}
+{{- default "default" $account.name }}
+{{- end }}
+{{- end }}
+
+{{- define "filejobs.image" -}}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+
+{{/* Secrets: those that are named, else the chart's own. */}}
+{{- define "filejobs.databaseSecret" -}}
+{{- if .Values.database.existingSecret }}
+{{- .Values.database.existingSecret }}
+{{- else }}
+{{- printf "%s-%s" (include "filejobs.fullname" .) (ternary "postgresql" "database" .Values.bundled.postgresql.enabled) }}
+{{- end }}
+{{- end }}
+
+{{- define "filejobs.redisSecret" -}}
+{{- default (printf "%s-redis" (include "filejobs.fullname" .)) .Values.redis.existingSecret }}
+{{- end }}
+
+{{- define "filejobs.authSecret" -}}
+{{- default (printf "%s-api-key" (include "filejobs.fullname" .)) .Values.auth.existingSecret }}
+{{- end }}
+
+{{- define "filejobs.claim" -}}
+{{- default (printf "%s-files" (include "filejobs.fullname" .)) .Values.storage.volume.existingClaim }}
+{{- end }}
+
+{{/* What cannot work is refused here, in one go, with what to do. */}}
+{{- define "filejobs.validate" -}}
+{{- $problems := list }}
+{{- if not (or .Values.database.url .Values.database.existingSecret .Values.bundled.postgresql.enabled) }}
+{{- $problems = append $problems "no database: set database.existingSecret (or database.url), or bundled.postgresql.enabled to try it out" }}
+{{- end }}
+{{- if not (or .Values.redis.url .Values.redis.existingSecret .Values.bundled.redis.enabled) }}
+{{- $problems = append $problems "no Redis: set redis.existingSecret (or redis.url), or bundled.redis.enabled to try it out" }}
+{{- end }}
+{{- if and .Values.bundled.postgresql.enabled (or .Values.database.url .Values.database.existingSecret) }}
+{{- $problems = append $problems "two databases: unset bundled.postgresql.enabled, or database.url and database.existingSecret" }}
+{{- end }}
+{{- if and .Values.bundled.redis.enabled (or .Values.redis.url .Values.redis.existingSecret) }}
+{{- $problems = append $problems "two Redis servers: unset bundled.redis.enabled, or redis.url and redis.existingSecret" }}
+{{- end }}
+{{- if and (eq .Values.storage.type "s3") (not .Values.storage.s3.bucket) }}
+{{- $problems = append $problems "no bucket: set storage.s3.bucket" }}
+{{- end }}
+{{- if and (ne .Values.worker.autoscaling.type "keda") (eq (int .Values.worker.autoscaling.minReplicas) 0) }}
+{{- $problems = append $problems "worker.autoscaling.minReplicas is 0, which only worker.autoscaling.type keda can do" }}
+{{- end }}
+{{- if $problems }}
+{{- fail (printf "\n  - %s" (join "\n  - " $problems)) }}
+{{- end }}
+{{- end }}
+
+{{/* Where a server is, for a NetworkPolicy: where it is said to be, else the bundled one, else anywhere. Takes a list: the
+context, the peers, the part, whether it is bundled. */}}
+{{- define "filejobs.peers" -}}
+{{- if index . 1 -}}
+to:
+  {{- toYaml (index . 1) | nindent 2 }}
+{{- else if index . 3 -}}
+to:
+  - podSelector:
+      matchLabels:
+        {{- include "filejobs.selectorLabels" (index . 0) | nindent 8 }}
+        app.kubernetes.io/component: {{ index . 2 }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,240 @@
+//! `cargo xtask cluster test`: the chart on a whole cluster, from the installation to the last object gone.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+use super::{Cluster, images, succeeds, wait_for};
+use crate::chart::CHART;
+use crate::run::{output, run, say};
+use crate::tools;
+
+const NAMESPACE: &str = "filejobs";
+const RELEASE: &str = "filejobs";
+/// Who the chart's pods run as.
+const USER: u32 = 65532;
+/// How long a step may take on a busy machine.
+const PATIENCE: &str = "5m";
+/// A namespace that still is there after this hangs on something.
+const GONE: Duration = Duration::from_mins(2);
+
+/// How to run it.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Args {
+    /// Leave the cluster up.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// A step and what it is called.
+type Step = (&'static str, fn(&Installed) -> anyhow::Result<()>);
+
+/// What users do, in their order.
+const STEPS: &[Step] = &[
+    ("helm install", Installed::install),
+    ("helm test", Installed::test),
+    (
+        "an upload through the Service, and its results",
+        Installed::upload,
+    ),
+    ("helm upgrade", Installed::upgrade),
+    ("helm uninstall", Installed::uninstall),
+];
+
+/// The subcommand.
+pub(crate) fn run_test(args: &Args) -> anyhow::Result<()> {
+    let cluster = Cluster::open()?;
+    let binary = tools::filejobs()?;
+    cluster.up()?;
+    let tested = images::load(&cluster, Some(&binary)).and_then(|()| steps(&cluster, binary));
+    if !args.keep {
+        cluster.end()?;
+    }
+    tested
+}
+
+fn steps(cluster: &Cluster, binary: PathBuf) -> anyhow::Result<()> {
+    let installed = Installed {
+        cluster: cluster.clone(),
+        binary,
+    };
+    for (name, step) in STEPS {
+        let started = Instant::now();
+        let result = step(&installed);
+        if result.is_err() {
+            installed.dump();
+        }
+        result.with_context(|| format!("{name} on the whole cluster"))?;
+        let seconds = started.elapsed().as_secs_f32();
+        say(format_args!("cluster: {name}: {seconds:.1} s"));
+    }
+    Ok(())
+}
+
+/// The chart on the cluster.
+struct Installed {
+    cluster: Cluster,
+    /// Also the client.
+    binary: PathBuf,
+}
+
+impl Installed {
+    fn install(&self) -> anyhow::Result<()> {
+        let files = self.cluster.run.join("files");
+        fs::create_dir_all(&files)?;
+        // Kubernetes gives folders of a machine to nobody.
+        chown(&files, Some(USER), Some(USER))?;
+        let manifest = self.cluster.run.join("files.yaml");
+        let text = include_str!("files/files.yaml");
+        self.cluster
+            .write(&manifest, text, &[("NAMESPACE", NAMESPACE)])?;
+        output(
+            self.cluster
+                .client("kubectl", ["apply", "--filename"])
+                .arg(&manifest),
+        )?;
+        self.helm(&["install", RELEASE, CHART, "--wait"])
+    }
+
+    fn test(&self) -> anyhow::Result<()> {
+        self.helm_without_values(&["test", RELEASE, "--timeout", PATIENCE])
+    }
+
+    fn upload(&self) -> anyhow::Result<()> {
+        let job = self.submit("examples/orders.csv")?;
+        ensure!(job["status"] == "COMPLETED", "the job ended as {job}");
+        ensure!(
+            job["rows_processed"] == 65 && job["rows_failed"] == 10,
+            "the example has 65 rows, 10 of them bad: {job}"
+        );
+        let id = job["id"].as_str().context("a job has an id")?;
+        let results = output(self.client()?.args(["results", id]))?;
+        ensure!(
+            results.contains("ORD-"),
+            "the results hold no order: {results}"
+        );
+        Ok(())
+    }
+
+    fn upgrade(&self) -> anyhow::Result<()> {
+        let before = self.submit("examples/orders.csv")?;
+        self.helm(&[
+            "upgrade",
+            RELEASE,
+            CHART,
+            "--wait",
+            "--set",
+            "worker.replicaCount=1,settings.chunkSize=1000",
+        ])?;
+        let id = before["id"].as_str().context("a job has an id")?;
+        let after = output(self.client()?.args(["get", id, "--json"]))?;
+        let after: Value = serde_json::from_str(&after)?;
+        ensure!(after["status"] == "COMPLETED", "after the upgrade: {after}");
+        self.upload()
+    }
+
+    fn uninstall(&self) -> anyhow::Result<()> {
+        self.helm_without_values(&["uninstall", RELEASE, "--wait", "--timeout", PATIENCE])?;
+        let words = "delete namespace --wait=false";
+        output(
+            self.cluster
+                .client("kubectl", words.split(' '))
+                .arg(NAMESPACE),
+        )?;
+        wait_for("the namespace to be gone", GONE, || {
+            !succeeds(
+                &mut self
+                    .cluster
+                    .client("kubectl", ["get", "namespace", NAMESPACE]),
+            )
+        })
+    }
+
+    /// Hands a file in through the Service and waits for the end of its job.
+    fn submit(&self, file: &str) -> anyhow::Result<Value> {
+        let mut submit = self.client()?;
+        submit.args(["submit", file, "--wait", "--timeout", PATIENCE, "--json"]);
+        let ended = submit
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .output()?;
+        // A file with bad rows is done, too, and says so by its exit code.
+        match ended.status.code() {
+            Some(0 | 1) => Ok(serde_json::from_slice(&ended.stdout)?),
+            _ => bail!("`filejobs submit` ended with {}", ended.status),
+        }
+    }
+
+    /// The client, on its way to the Service.
+    fn client(&self) -> anyhow::Result<Command> {
+        let address = self.get("service", RELEASE, "{.spec.clusterIP}")?;
+        let key = self.get("secret", &format!("{RELEASE}-api-key"), "{.data.api-key}")?;
+        let mut decode = Command::new("base64");
+        let from = tempfile::NamedTempFile::new()?;
+        fs::write(from.path(), key)?;
+        let key = output(decode.arg("--decode").arg(from.path()))?;
+        let mut client = Command::new(&self.binary);
+        client
+            .env("FILEJOBS_URL", format!("http://{address}"))
+            .env("FILEJOBS_API_KEY", key);
+        Ok(client)
+    }
+
+    fn get(&self, kind: &str, name: &str, path: &str) -> anyhow::Result<String> {
+        let path = format!("jsonpath={path}");
+        output(&mut self.cluster.client(
+            "kubectl",
+            [
+                "--namespace",
+                NAMESPACE,
+                "get",
+                kind,
+                name,
+                "--output",
+                &path,
+            ],
+        ))
+    }
+
+    fn helm(&self, words: &[&str]) -> anyhow::Result<()> {
+        let values = Path::new(CHART).join("ci/one-node-values.yaml");
+        let mut helm = self.helm_command(words);
+        helm.args(["--timeout", PATIENCE, "--values"]).arg(values);
+        quietly(&mut helm)
+    }
+
+    fn helm_without_values(&self, words: &[&str]) -> anyhow::Result<()> {
+        run(&mut self.helm_command(words))
+    }
+
+    fn helm_command(&self, words: &[&str]) -> Command {
+        let mut helm = self.cluster.client("helm", ["--namespace", NAMESPACE]);
+        helm.args(words);
+        helm
+    }
+
+    /// Tells what there is to see of a failure.
+    fn dump(&self) {
+        let show = |words: &str| {
+            let mut kubectl = self.cluster.client("kubectl", words.split(' '));
+            // It is told as well as it can be.
+            let _ = run(kubectl.args(["--namespace", NAMESPACE]));
+        };
+        show("get all,filejobs,pvc --output wide");
+        show("describe pods");
+        show("get events --sort-by .lastTimestamp");
+        show(
+            "logs --all-containers --prefix --tail 200 --ignore-errors --selector app.kubernetes.io/part-of=filejobs",
+        );
+    }
+}
+
+/// The notes of an installation would hide the rest.
+fn quietly(command: &mut Command) -> anyhow::Result<()> {
+    run(command.stdout(Stdio::null()))
+}
