@@ -24,7 +24,7 @@ generate:
 fuzz *ARGS:
     cargo xtask fuzz {{ARGS}}
 
-# Speed and memory: `just bench engine`, `just bench e2e`.
+# Speed and memory: `just bench engine`, `just bench e2e`, `just bench distributed -- many`.
 bench NAME *ARGS:
     cargo xtask bench {{NAME}} {{ARGS}}
 

@@ -22,6 +22,10 @@ enum Benchmark {
     Workbook,
     /// Times of the whole service, from upload to result.
     E2e,
+    /// Times and memory of the service as many processes, on Postgres and Redis.
+    Distributed,
+    /// Calls of the store on Postgres, when few jobs have ended and when very many have.
+    Store,
 }
 
 /// The subcommand.
@@ -30,6 +34,8 @@ pub(crate) fn run_benchmark(args: &Args) -> anyhow::Result<()> {
         Benchmark::Engine => ("filejobs-engine", "engine"),
         Benchmark::Workbook => ("filejobs-engine", "workbook"),
         Benchmark::E2e => ("filejobs-cli", "e2e"),
+        Benchmark::Distributed => ("filejobs-cli", "distributed"),
+        Benchmark::Store => ("filejobs-store-postgres", "store"),
     };
     let mut command = cargo(["bench", "--locked", "-p", package, "--bench", name, "--"]);
     run(command.args(&args.arguments))

@@ -3,12 +3,11 @@
 //! Each case starts `filejobs dev` with a folder of its own, speaks HTTP to it, and prints a row of the table in
 //! `docs/benchmarks.md`. Arguments are names of cases; all run when there are none.
 
-use std::io::Write as _;
+mod report;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use filejobs_cli::sample::Sample;
 use filejobs_testkit::http::{self, Upload};
 use filejobs_testkit::processes;
 use filejobs_testkit::service::Service;
@@ -18,12 +17,11 @@ use futures::stream;
 use reqwest::Client;
 use tokio::runtime::Runtime;
 
+use report::{Row, Run, at_most, memory, p99, percentile, sample};
+
 const BINARY: &str = env!("CARGO_BIN_EXE_filejobs");
 
-/// A case by its name.
-type Case = (&'static str, fn(&Runtime) -> anyhow::Result<Vec<Row>>);
-
-const CASES: &[Case] = &[
+const CASES: &[(&str, Run)] = &[
     ("idle", idle),
     ("big", big),
     ("small", small),
@@ -31,96 +29,30 @@ const CASES: &[Case] = &[
     ("many", many),
 ];
 
-/// A row of the table.
-struct Row {
-    case: &'static str,
-    goal: String,
-    measured: String,
-    met: bool,
-}
-
 fn main() -> anyhow::Result<()> {
-    // cargo adds `--bench` to whatever it is given.
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with("--"))
-        .collect();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "| case | goal | measured | |\n|---|---|---|---|")?;
-    for (name, run) in CASES {
-        if wanted.is_empty() || wanted.iter().any(|w| w == name) {
-            for row in run(&runtime).with_context(|| format!("case `{name}`"))? {
-                let verdict = if row.met { "met" } else { "missed" };
-                let Row {
-                    case,
-                    goal,
-                    measured,
-                    ..
-                } = row;
-                writeln!(out, "| {case} | {goal} | {measured} | {verdict} |")?;
-            }
-        }
-    }
-    Ok(())
+    report::run(CASES)
 }
 
 fn service() -> filejobs_testkit::service::Builder {
     Service::builder(BINARY).env("FILEJOBS_LOG", "warn")
 }
 
-fn sample(rows: u64, bad: f64) -> anyhow::Result<Upload> {
-    let sample = Sample {
-        rows,
-        bad,
-        ..Sample::default()
-    };
-    let mut bytes = Vec::new();
-    sample.write(&mut bytes)?;
-    Ok(Upload::new("sample.csv", bytes).field("schema", Sample::schema()))
-}
-
-fn at_most(case: &'static str, goal: Duration, measured: Duration) -> Row {
-    Row {
-        case,
-        goal: format!("≤ {} ms", goal.as_millis()),
-        measured: format!("{:.1} ms", measured.as_secs_f64() * 1e3),
-        met: measured <= goal,
-    }
-}
-
-fn percentile(times: &mut [Duration], percent: usize) -> Duration {
-    times.sort_unstable();
-    let at = times.len() * percent / 100;
-    times
-        .get(at.min(times.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or_default()
-}
-
 /// Memory of a service that nobody uses.
-fn idle(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
-    const GOAL: u64 = 40 << 20;
-    let row = |case, bytes: u64| Row {
-        case,
-        goal: "≤ 40 MiB".to_owned(),
-        measured: format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
-        met: bytes <= GOAL,
-    };
+fn idle(runtime: &Runtime, rows: Option<u64>) -> anyhow::Result<Vec<Row>> {
     runtime.block_on(async {
         let service = service().start().await?;
         service.get("/").await?;
         // Start-up work such as the first sweeps is over by then.
         tokio::time::sleep(Duration::from_secs(3)).await;
         let fresh = processes::resident_bytes(service.pid());
-        service.run(&sample(1_000_000, 5.0)?).await?;
+        service
+            .run(&sample(rows.unwrap_or(1_000_000), 5.0)?)
+            .await?;
         tokio::time::sleep(Duration::from_secs(3)).await;
         let used = processes::resident_bytes(service.pid());
         Ok(vec![
-            row("idle `dev`, fresh", fresh),
-            row("idle `dev`, after a 1 M-row job", used),
+            memory("idle `dev`, fresh", 40, fresh),
+            memory("idle `dev`, after a 1 M-row job", 40, used),
         ])
     })
 }
@@ -138,10 +70,10 @@ async fn timed(service: &Service, upload: &Upload) -> anyhow::Result<Duration> {
     Ok(begun.elapsed())
 }
 
-fn big(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
+fn big(runtime: &Runtime, rows: Option<u64>) -> anyhow::Result<Vec<Row>> {
     runtime.block_on(async {
         let service = service().start().await?;
-        let upload = sample(1_000_000, 5.0)?;
+        let upload = sample(rows.unwrap_or(1_000_000), 5.0)?;
         let mut times = Vec::new();
         for _ in 0..5 {
             times.push(timed(&service, &upload).await?);
@@ -155,12 +87,13 @@ fn big(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
     })
 }
 
-fn small(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
+fn small(runtime: &Runtime, times: Option<u64>) -> anyhow::Result<Vec<Row>> {
     runtime.block_on(async {
         let service = service().start().await?;
         let upload = sample(10, 10.0)?;
+        let rounds = times.unwrap_or(100);
         let mut times = Vec::new();
-        for _ in 0..100 {
+        for _ in 0..rounds {
             times.push(timed(&service, &upload).await?);
         }
         let median = percentile(&mut times, 50);
@@ -173,9 +106,9 @@ fn small(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
 }
 
 /// Looks at a job while many files come in, several times over: one time is too short for a percentile.
-fn busy(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
+fn busy(runtime: &Runtime, rounds: Option<u64>) -> anyhow::Result<Vec<Row>> {
     const UPLOADS: usize = 50;
-    const ROUNDS: usize = 10;
+    let rounds = rounds.unwrap_or(10) as usize;
     let service = runtime.block_on(service().start())?;
     let id = runtime.block_on(service.submit(&sample(10, 10.0)?))?;
     runtime.block_on(service.finished(&id))?;
@@ -186,7 +119,7 @@ fn busy(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
         .build()?;
     let mut times = Vec::new();
     let mut took = Duration::ZERO;
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         let begun = Instant::now();
         let uploads = {
             let (client, url, upload) = (http::client()?, service.url().to_owned(), upload.clone());
@@ -212,10 +145,10 @@ fn busy(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
         runtime.block_on(completed(&service, 1 + round * UPLOADS))?;
     }
     let looks = times.len();
-    let row = at_most(
+    let row = p99(
         "`GET /api/jobs/{id}` p99 while 50 uploads of 5 MB run",
         Duration::from_millis(20),
-        percentile(&mut times, 99),
+        &mut times,
     );
     let measured = format!(
         "{} ({looks} looks in {:.1} s)",
@@ -248,24 +181,24 @@ async fn completed(service: &Service, jobs: usize) -> anyhow::Result<()> {
 }
 
 /// Small files one after another, many at a time.
-fn many(runtime: &Runtime) -> anyhow::Result<Vec<Row>> {
-    const FILES: usize = 1_000;
+fn many(runtime: &Runtime, files: Option<u64>) -> anyhow::Result<Vec<Row>> {
     const AT_A_TIME: usize = 16;
+    let files = files.unwrap_or(1_000) as usize;
     runtime.block_on(async {
         let service = service().start().await?;
         let upload = sample(10, 10.0)?;
         let begun = Instant::now();
-        let mut sent = stream::iter(0..FILES)
+        let mut sent = stream::iter(0..files)
             .map(|_| send(&service.client, service.url(), &upload))
             .buffer_unordered(AT_A_TIME);
         while let Some(result) = sent.next().await {
             result?;
         }
         let handed_in = begun.elapsed();
-        completed(&service, FILES).await?;
-        let speed = FILES as f64 / begun.elapsed().as_secs_f64();
+        completed(&service, files).await?;
+        let speed = files as f64 / begun.elapsed().as_secs_f64();
         Ok(vec![Row {
-            case: "1,000 files of 10 rows",
+            case: format!("{files} files of 10 rows"),
             goal: "≥ 100 jobs/s".to_owned(),
             measured: format!(
                 "{speed:.0} jobs/s (handed in after {:.1} s)",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Method, RequestBuilder};
@@ -120,7 +121,7 @@ pub async fn answer(request: RequestBuilder) -> anyhow::Result<Answer> {
 #[derive(Debug, Clone)]
 pub struct Upload {
     name: String,
-    content: Vec<u8>,
+    content: Bytes,
     fields: Vec<(String, String)>,
     key: Option<String>,
 }
@@ -130,7 +131,7 @@ impl Upload {
     pub fn new(name: impl Into<String>, content: impl Into<Vec<u8>>) -> Self {
         Self {
             name: name.into(),
-            content: content.into(),
+            content: Bytes::from(content.into()),
             fields: Vec::new(),
             key: None,
         }
@@ -156,10 +157,10 @@ impl Upload {
         for (name, value) in &self.fields {
             form = form.text(name.clone(), value.clone());
         }
-        form = form.part(
-            "file",
-            Part::bytes(self.content.clone()).file_name(self.name.clone()),
-        );
+        // Not copied: that of a large file would take as long as sending it.
+        let length = self.content.len() as u64;
+        let file = Part::stream_with_length(self.content.clone(), length);
+        form = form.part("file", file.file_name(self.name.clone()));
         let mut request = client
             .post(format!("{base}/api/files/upload"))
             .multipart(form);
