@@ -2,7 +2,8 @@
 //!
 //! Everything here can be tested by calling it. What a state may become lives in [`job`] and [`task`];
 //! what a table must look like in [`schema`]; what can be wrong with a row in [`finding`] and with a
-//! whole file in [`failure`]; how big anything may grow in [`limits`], how much may run at a time in [`quotas`].
+//! whole file in [`failure`]; how big anything may grow in [`limits`], how much may run at a time in [`quotas`];
+//! why a job waits in [`waiting`].
 
 pub mod export;
 pub mod failure;
@@ -21,6 +22,7 @@ pub mod schema;
 pub mod sources;
 pub mod task;
 pub mod verdict;
+pub mod waiting;
 pub mod webhook;
 
 pub use failure::{Failure, FailureClass, FailureCode};

@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use filejobs_core::quotas::Load;
+use filejobs_core::waiting::{AGING, level};
 use filejobs_core::{JobId, Namespace, Quotas, TaskId};
 use filejobs_store::{Running, Waiting};
 use jiff::Timestamp;
-
-/// The highest level: that of priority 10.
-const HIGHEST: u64 = 10;
 
 /// The smallest window: enough that short tasks never wait for the scheduler.
 const SMALLEST_WINDOW: u32 = 32;
@@ -24,9 +22,7 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self {
-            aging: Duration::from_mins(2),
-        }
+        Self { aging: AGING }
     }
 }
 
@@ -40,7 +36,7 @@ pub fn window(slots: u32) -> u32 {
 
 /// Which of `waiting` go to the queue now, in this order, and at most `room`.
 ///
-/// First by level: the priority, raised by age up to `HIGHEST`. Within a level the namespace that has the fewest
+/// First by level: the priority, raised by age up to the highest one. Within a level the namespace that has the fewest
 /// tasks on their way or running goes first, what this call has let through before counted in. Within a namespace, and
 /// between two that are equally busy, the one that has waited longest; at last the one that was made first.
 ///
@@ -57,22 +53,16 @@ pub fn admit(
     policy: &Policy,
 ) -> Vec<TaskId> {
     let mut gate = Gate::new(waiting, running, quotas, room);
-    let mut levels: BTreeMap<u64, BTreeMap<&Namespace, Vec<&Waiting>>> = BTreeMap::new();
+    let mut levels: BTreeMap<u8, BTreeMap<&Namespace, Vec<&Waiting>>> = BTreeMap::new();
     for task in waiting {
-        let level = levels.entry(level(task, now, policy)).or_default();
+        let level = level(task.priority, task.queued_at, now, policy.aging);
+        let level = levels.entry(level).or_default();
         level.entry(&task.namespace).or_default().push(task);
     }
     for (_, namespaces) in levels.into_iter().rev() {
         admit_level(namespaces, &mut gate);
     }
     gate.admitted
-}
-
-fn level(task: &Waiting, now: Timestamp, policy: &Policy) -> u64 {
-    let waited = now.duration_since(task.queued_at).as_millis().max(0);
-    let step = policy.aging.as_millis().max(1);
-    let gained = u64::try_from(waited.unsigned_abs() / step).unwrap_or(HIGHEST);
-    gained.saturating_add(task.priority.into()).min(HIGHEST)
 }
 
 /// Takes from the least busy namespace until none has any left.
@@ -360,22 +350,6 @@ mod tests {
             ("b usual", "b", 0, 0, 1),
         ];
         assert_eq!(order(&tasks), ["a urgent", "b usual", "a usual"]);
-    }
-
-    #[test]
-    fn a_queued_time_in_the_future_is_no_age() {
-        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
-        let sources = Fixed::new(now, 0.0).sources();
-        let task = Waiting {
-            task: sources.task_id(),
-            job: sources.job_id(),
-            namespace: Namespace::default(),
-            priority: 0,
-            queued_at: now + Duration::from_hours(1),
-            begun: false,
-            namespace_busy: 0,
-        };
-        assert_eq!(level(&task, now, &Policy::default()), 0);
     }
 
     #[test]

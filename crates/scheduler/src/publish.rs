@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use filejobs_core::Quotas;
+use filejobs_core::waiting::ALIVE;
 use filejobs_store::{ChangeKind, Store, Waiting};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,9 +23,6 @@ const GAP: Duration = Duration::from_millis(10);
 /// How long the number of the workers' slots is believed.
 const SLOTS_FOR: Duration = Duration::from_secs(5);
 
-/// A worker that was not heard of for longer is not counted.
-const ALIVE: Duration = Duration::from_secs(20);
-
 pub(crate) async fn run(backends: Backends, config: Config, stop: CancellationToken) {
     let wanted = if config.quotas.any() {
         makes_room_in_quotas
@@ -34,7 +32,14 @@ pub(crate) async fn run(backends: Backends, config: Config, stop: CancellationTo
     let wakes = Wakes::new(&*backends.store, wanted);
     let mut pace = Pace::new(wakes, TICK, GAP);
     let mut slots = Slots::default();
+    let mut told = false;
     while pace.next(&stop).await {
+        if !told {
+            match backends.store.set_quotas(config.quotas).await {
+                Ok(()) => told = true,
+                Err(error) => Step::from(error).tell("the quotas could not be told"),
+            }
+        }
         if let Err(step) = fill(&backends, &config, &mut slots).await {
             step.tell("tasks could not be published");
         }

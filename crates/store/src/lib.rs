@@ -16,6 +16,7 @@ mod error;
 pub mod findings_file;
 mod model;
 pub mod rows;
+pub mod standing;
 pub mod telling;
 pub mod verdict;
 
@@ -25,7 +26,8 @@ pub use model::*;
 use std::time::Duration;
 
 use filejobs_core::failure::Failure;
-use filejobs_core::{JobId, KeyPrefix, Namespace, SchedulerId, TaskId, WorkerId};
+use filejobs_core::waiting::Wait;
+use filejobs_core::{JobId, KeyPrefix, Namespace, Quotas, SchedulerId, TaskId, WorkerId};
 use jiff::Timestamp;
 use tokio::sync::broadcast;
 
@@ -69,6 +71,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// One job.
     async fn job(&self, id: JobId) -> Result<Option<Job>>;
+
+    /// Why a job waits, where it stands in line, and for how long about. `None` when it does not wait: it has ended, a
+    /// worker has a task of it, or there is no such job. However many wait, it costs little: see [`standing::COUNTED`].
+    async fn why_waiting(&self, id: JobId) -> Result<Option<Wait>>;
 
     /// A page of jobs, newest first.
     async fn jobs(
@@ -136,6 +142,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// What runs in each namespace in which anything does.
     async fn running(&self) -> Result<Vec<Running>>;
+
+    /// Writes down how much may run at a time, for [`Store::why_waiting`]. Nothing is held back by that.
+    async fn set_quotas(&self, quotas: Quotas) -> Result<()>;
 
     /// How many tasks are published but not claimed.
     async fn published(&self) -> Result<u64>;

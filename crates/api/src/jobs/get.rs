@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
 
-use super::view::Job;
+use super::view::{self, Detail};
 use crate::App;
 use crate::extract::id::JobPath;
 use crate::problem::{Problem, problems};
@@ -24,7 +24,7 @@ problems!(Problems: JobNotFound);
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer: 304 while nothing has changed"),
     ),
     responses(
-        (status = 200, description = "The job as it stands", body = Job,
+        (status = 200, description = "The job as it stands", body = Detail,
          headers(("ETag" = String, description = "Weak: changes whenever anything about the job does"))),
         (status = 304, description = "Nothing has changed since the answer with this `ETag`"),
         Problems,
@@ -35,7 +35,9 @@ pub(super) async fn get(
     path: JobPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let job = Job::from(path.find(&app).await?);
+    let job = path.find(&app).await?;
+    let wait = view::wait(&app, &job).await?;
+    let job = Detail::new(job, wait);
     let body = serde_json::to_vec(&job).map_err(Problem::internal)?;
     let tag = entity_tag(&body);
     if matches(&headers, &tag) {
@@ -66,6 +68,8 @@ fn matches(headers: &HeaderMap, tag: &HeaderValue) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use filejobs_core::JobId;
+
     use crate::tests::{Request, Service};
 
     #[tokio::test]
@@ -90,6 +94,33 @@ mod tests {
         service.post(&format!("{path}/suspend")).await;
         let changed = Request::get(&path).header("if-none-match", &tag);
         assert_eq!(service.send(changed).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn a_job_tells_why_it_waits_and_where_it_stands() {
+        let service = Service::start().await;
+        let first = service.upload("a.csv", "id\n1\n").await;
+        service.advance(std::time::Duration::from_secs(1));
+        let second = service.upload("b.csv", "id\n1\n").await;
+        let told = async |job: &JobId| {
+            let job = service.get(&format!("/api/jobs/{job}")).await.json();
+            (
+                job["waiting_reason"].clone(),
+                job["queue_position"].clone(),
+                job["queue_position_at_least"].clone(),
+            )
+        };
+        let waits = |reason: &str, position: u64| (reason.into(), position.into(), false.into());
+        assert_eq!(told(&first).await, waits("no_workers", 1));
+        assert_eq!(told(&second).await, waits("no_workers", 2));
+        let nothing = serde_json::Value::Null;
+        service.post(&format!("/api/jobs/{first}/suspend")).await;
+        let suspended = ("suspended".into(), nothing.clone(), nothing.clone());
+        assert_eq!(told(&first).await, suspended);
+        assert_eq!(told(&second).await, waits("no_workers", 1));
+        service.post(&format!("/api/jobs/{second}/cancel")).await;
+        let ended = (nothing.clone(), nothing.clone(), nothing);
+        assert_eq!(told(&second).await, ended);
     }
 
     #[tokio::test]

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
+use filejobs_core::waiting::{Wait, WaitingReason};
 use filejobs_core::{FailureClass, FileType, JobState, Namespace, Outcome};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::App;
 use crate::problem::{Code, Problem};
 
 /// A file that was handed in, and what became of it.
@@ -181,6 +183,62 @@ impl From<filejobs_store::Job> for Job {
             completed_at: job.completed_at,
         }
     }
+}
+
+/// A job, and why it waits.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = JobDetail)]
+pub(crate) struct Detail {
+    #[serde(flatten)]
+    job: Job,
+    #[serde(flatten)]
+    standing: Standing,
+}
+
+/// Why a job waits. All null when it does not: it has ended, or a worker has a part of it.
+#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
+#[schema(as = JobWaiting)]
+struct Standing {
+    /// Why it waits.
+    #[schema(required)]
+    waiting_reason: Option<WaitingReason>,
+    /// The reason as a sentence that says what can be done.
+    #[schema(required)]
+    waiting_message: Option<&'static str>,
+    /// Where it stands in line, counted in parts of files: 1 is next. An approximation: priorities, waiting times and
+    /// turns of namespaces are counted in, pauses and quotas of others are not. Null while it is suspended or pauses.
+    #[schema(required, minimum = 1)]
+    queue_position: Option<u64>,
+    /// Whether the line before it is longer than was counted: then the position is the least that it can be.
+    #[schema(required)]
+    queue_position_at_least: Option<bool>,
+    /// Seconds until it starts, estimated from what was done lately; null when nothing tells.
+    #[schema(required)]
+    estimated_start_seconds: Option<u64>,
+}
+
+impl Detail {
+    pub(crate) fn new(job: filejobs_store::Job, wait: Option<Wait>) -> Self {
+        let standing = wait.map_or_else(Standing::default, |wait| Standing {
+            waiting_reason: Some(wait.reason),
+            waiting_message: Some(wait.reason.sentence()),
+            queue_position: wait.place.map(|place| place.position),
+            queue_position_at_least: wait.place.map(|place| place.at_least),
+            estimated_start_seconds: wait.seconds,
+        });
+        Self {
+            job: job.into(),
+            standing,
+        }
+    }
+}
+
+/// Why the job waits; `None` when it does not.
+pub(crate) async fn wait(app: &App, job: &filejobs_store::Job) -> Result<Option<Wait>, Problem> {
+    if job.status.is_terminal() {
+        return Ok(None);
+    }
+    Ok(app.store().why_waiting(job.id).await?)
 }
 
 impl IntoResponse for Job {

@@ -107,14 +107,13 @@ pub(super) async fn job(
     let link = |page| findings::href(job.id, code, page);
     let pager = Pager::new(page, listed.total, FINDINGS_PAGE, link);
     let findings = listed.items.into_iter().map(findings::finding).collect();
-    super::page(
-        &JobPage {
-            session,
-            ..render(&job, code, findings, pager)
-        },
-        StatusCode::OK,
-        &headers,
-    )
+    let wait = view::wait(&app, &job).await?;
+    let mut shown = JobPage {
+        session,
+        ..render(&job, code, findings, pager)
+    };
+    shown.facts.splice(0..0, facts::waiting(wait));
+    super::page(&shown, StatusCode::OK, &headers)
 }
 
 /// The job, or `None` when there is none to be seen.

@@ -44,6 +44,11 @@ pub(crate) struct Job {
     pub(crate) generation: u32,
     pub(crate) rows_per_second: Option<f64>,
     pub(crate) eta_seconds: Option<f64>,
+    pub(crate) waiting_message: Option<String>,
+    pub(crate) queue_position: Option<u64>,
+    #[serde(default)]
+    pub(crate) queue_position_at_least: Option<bool>,
+    pub(crate) estimated_start_seconds: Option<u64>,
     #[serde(default)]
     pub(crate) created_at: String,
     pub(crate) started_at: Option<String>,
@@ -109,6 +114,23 @@ impl Job {
         }
     }
 
+    /// Where it stands in line, and when it starts about.
+    fn place(&self) -> Option<String> {
+        let least = match self.queue_position_at_least {
+            Some(true) => "at least ",
+            _ => "",
+        };
+        let place = format!("{least}{}", count(self.queue_position?));
+        Some(match self.estimated_start_seconds {
+            None => place,
+            Some(0) => format!("{place}, starts at once"),
+            Some(seconds) => {
+                let time = terminal::duration(Duration::from_secs(seconds));
+                format!("{place}, starts in about {time}")
+            }
+        })
+    }
+
     /// Everything that a person asks of a job, one fact a line.
     pub(crate) fn describe(&self) -> String {
         let mut pairs = vec![
@@ -129,6 +151,12 @@ impl Job {
             if let Some(total) = self.rows_total {
                 pairs.push(("rows", count(total)));
             }
+        }
+        if let Some(message) = &self.waiting_message {
+            pairs.push(("waiting", shown(message, 200)));
+        }
+        if let Some(place) = self.place() {
+            pairs.push(("place in line", place));
         }
         if !self.errors_by_code.is_empty() {
             let codes = self
@@ -216,6 +244,19 @@ pub(crate) mod tests {
                 "{outcome}"
             );
         }
+    }
+
+    #[test]
+    fn a_job_that_waits_says_why_and_where_it_stands() {
+        let job = job(serde_json::json!({
+            "status": "QUEUED", "waiting_message": "It waits for a worker.", "queue_position": 12_000,
+            "queue_position_at_least": true, "estimated_start_seconds": 90,
+        }));
+        assert_eq!(
+            job.place().unwrap(),
+            "at least 12,000, starts in about 1 min 30 s"
+        );
+        assert!(job.describe().contains("It waits for a worker."));
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod outbox;
 mod pages;
 mod problem;
 mod publishing;
+mod standing;
 mod steering;
 mod sweep;
 mod tasks;
@@ -37,7 +38,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filejobs_core::failure::Failure;
-use filejobs_core::{JobId, KeyPrefix, Namespace, SchedulerId, Sources, TaskId, WorkerId};
+use filejobs_core::waiting::Wait;
+use filejobs_core::{JobId, KeyPrefix, Namespace, Quotas, SchedulerId, Sources, TaskId, WorkerId};
 use filejobs_store::{
     Change, Claimed, DeadLetter, Delivery, DeliveryAttempt, DeliveryId, DeliveryRecord, Event,
     Expired, FindingCursor, FindingFilter, Held, Job, JobCursor, JobFilter, Leadership, Listed,
@@ -224,6 +226,12 @@ impl Store for PostgresStore {
         ))
     }
 
+    async fn why_waiting(&self, id: JobId) -> Result<Option<Wait>> {
+        read!(self, "looking why a job waits", [], |unit| {
+            standing::why_waiting(unit, id)
+        })
+    }
+
     async fn jobs(
         &self,
         filter: &JobFilter,
@@ -332,6 +340,12 @@ impl Store for PostgresStore {
     async fn running(&self) -> Result<Vec<Running>> {
         look!(self, "counting what runs", [], |connection| {
             publishing::running(connection)
+        })
+    }
+
+    async fn set_quotas(&self, quotas: Quotas) -> Result<()> {
+        write!(self, "writing quotas down", WriteLater, [], |unit| {
+            standing::set_quotas(unit, quotas)
         })
     }
 

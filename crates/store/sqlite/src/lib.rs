@@ -16,6 +16,7 @@ mod leadership;
 mod outbox;
 mod pages;
 mod problem;
+mod standing;
 mod steering;
 mod sweep;
 mod tasks;
@@ -29,7 +30,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filejobs_core::failure::Failure;
-use filejobs_core::{JobId, KeyPrefix, Namespace, SchedulerId, Sources, TaskId, WorkerId};
+use filejobs_core::waiting::Wait;
+use filejobs_core::{JobId, KeyPrefix, Namespace, Quotas, SchedulerId, Sources, TaskId, WorkerId};
 use filejobs_store::{
     Change, Claimed, DeadLetter, Delivery, DeliveryAttempt, DeliveryId, DeliveryRecord, Event,
     Expired, FindingCursor, FindingFilter, Held, Job, JobCursor, JobFilter, Leadership, Listed,
@@ -159,6 +161,13 @@ impl Store for SqliteStore {
         ))
     }
 
+    async fn why_waiting(&self, id: JobId) -> Result<Option<Wait>> {
+        let now = self.database.now();
+        read!(self, "looking why a job waits", |connection| {
+            standing::why_waiting(connection, id, now)
+        })
+    }
+
     async fn jobs(
         &self,
         filter: &JobFilter,
@@ -267,6 +276,12 @@ impl Store for SqliteStore {
     async fn running(&self) -> Result<Vec<Running>> {
         look!(self, "counting what runs", |connection| {
             waiting::running(connection)
+        })
+    }
+
+    async fn set_quotas(&self, quotas: Quotas) -> Result<()> {
+        write!(self, "writing quotas down", Later, |unit| {
+            standing::set_quotas(unit, quotas)
         })
     }
 

@@ -18,6 +18,7 @@ pub mod leading;
 pub mod running;
 pub mod steering;
 pub mod telling;
+pub mod waiting;
 pub mod working;
 
 use std::path::PathBuf;
@@ -397,6 +398,13 @@ macro_rules! conformance_tests {
                 what_runs_is_counted_by_namespace
                 a_waiting_task_says_whether_its_job_has_begun
                 tasks_of_jobs_under_way_are_found_behind_others
+            }
+            waiting {
+                a_waiting_job_knows_its_place
+                a_job_waits_until_a_worker_has_it_and_while_its_attempts_pause
+                a_quota_that_holds_a_job_is_told
+                a_queue_that_carries_nothing_is_told
+                the_start_is_estimated_from_what_ended_lately
             }
             admitting {
                 an_api_key_comes_back_as_it_was_written_down

@@ -1,5 +1,6 @@
 //! Details of a job.
 
+use filejobs_core::waiting::Wait;
 use filejobs_store::Job;
 
 use crate::pages::show::{self, Moment};
@@ -50,6 +51,31 @@ pub(super) fn facts(job: &Job) -> Vec<Fact> {
     facts
 }
 
+/// Why a job waits, where it stands, and for how long about.
+pub(super) fn waiting(wait: Option<Wait>) -> Vec<Fact> {
+    let Some(wait) = wait else {
+        return Vec::new();
+    };
+    let fact = |name, value: String| Fact {
+        name,
+        value,
+        moment: None,
+    };
+    let mut facts = vec![fact("Waiting", wait.reason.sentence().to_owned())];
+    facts.extend(wait.place.map(|place| {
+        let least = if place.at_least { "at least " } else { "" };
+        fact(
+            "Place in line",
+            format!("{least}{}", show::count(place.position)),
+        )
+    }));
+    facts.extend(wait.seconds.map(|seconds| match seconds {
+        0 => fact("Starts", "at once".to_owned()),
+        seconds => fact("Starts", format!("in about {}", show::rest(seconds))),
+    }));
+    facts
+}
+
 /// How the table was found to be laid out.
 fn layout(job: &Job) -> Vec<Fact> {
     let Some(layout) = job.facts.as_ref().and_then(|facts| facts.layout.as_ref()) else {
@@ -76,4 +102,33 @@ fn layout(job: &Job) -> Vec<Fact> {
         facts.push(fact("Encoding", show::text(&dialect.encoding)));
     }
     facts
+}
+
+#[cfg(test)]
+mod tests {
+    use filejobs_core::waiting::{Place, WaitingReason};
+
+    use super::*;
+
+    #[test]
+    fn a_job_that_waits_says_where_it_stands() {
+        let told = |wait| {
+            let facts = waiting(wait).into_iter();
+            facts.map(|f| f.value).collect::<Vec<_>>()
+        };
+        assert_eq!(told(None), [""; 0]);
+        let reason = WaitingReason::Queued;
+        let wait = Wait {
+            reason,
+            place: Some(Place {
+                position: 10_001,
+                at_least: true,
+            }),
+            seconds: Some(130),
+        };
+        assert_eq!(
+            told(Some(wait)),
+            [reason.sentence(), "at least 10,001", "in about 2 min 10 s"]
+        );
+    }
 }

@@ -146,6 +146,7 @@ async fn work_reads_no_more_than_it_would_without_a_past() {
         store.renew(&worker(), &held, LEASE).await
     });
     assert_eq!(lost.await.unwrap(), []);
+    admitting(million).await;
     let expired = reads_little("looking for lost work", async |store| {
         store.expired_leases(PAGE).await
     });
@@ -186,6 +187,30 @@ async fn work_reads_no_more_than_it_would_without_a_past() {
     assert_eq!(stats.await.unwrap().published, 6);
     let taken = reads_little("taking all back", async |store| store.take_back_all().await);
     assert_eq!(taken.await.unwrap(), 6);
+}
+
+/// With six tasks published and four running.
+async fn admitting(million: &Million) {
+    let bench = &million.bench;
+    let running = reads_little("counting what runs", async |store| store.running().await);
+    let tasks: u64 = running.await.unwrap().iter().map(|r| r.load.tasks).sum();
+    assert_eq!(tasks, 10);
+    reads_little("looking for work of jobs under way", async |store| {
+        store.waiting_of_begun(PAGE).await
+    })
+    .await
+    .unwrap();
+    let behind = bench.job().await;
+    let queued = reads_little("counting what is queued", async |store| {
+        store.queued(&behind.namespace).await
+    });
+    assert!(queued.await.unwrap() >= 7);
+    let why = reads_little("looking why a job waits", async |store| {
+        store.why_waiting(behind.id).await
+    });
+    let place = why.await.unwrap().expect("it waits").place;
+    assert_eq!(place.map(|place| place.position), Some(7));
+    bench.store.cancel(behind.id).await.unwrap();
 }
 
 async fn telling(million: &Million) {

@@ -29,6 +29,7 @@ const HISTORY: History = History {
 const SMALL_TABLES: &[(&str, &str)] = &[
     ("workers", "a row for each process of the last hour"),
     ("leadership", "one row"),
+    ("quotas", "one row"),
     ("api_keys", "made by hand"),
     ("job_counts", "namespaces times states"),
     ("job_count_changes", "what has changed since the last sweep"),
