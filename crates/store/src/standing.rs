@@ -13,7 +13,7 @@ use crate::Running;
 use crate::rows::{Corrupt, Reading, StoredTime};
 
 /// Tasks that are counted before a job: of its own namespace, and of all others together. A longer line costs no more.
-pub const COUNTED: u32 = 10_000;
+pub const COUNTED: u32 = 1_000;
 
 /// Jobs that ended longer ago tell nothing of the pace.
 pub const LATELY: Duration = Duration::from_mins(10);
