@@ -11,6 +11,7 @@ use crate::client::{self, Errors, Get, List, Results, Submit, Target, Wait, Watc
 use crate::dev::Dev;
 use crate::exit::{Exit, Outcome};
 use crate::keys::Keys;
+use crate::kubectl::{self, Kubectl};
 use crate::probe::Probe;
 use crate::processes::{Api, Migrate, Scheduler, Worker};
 use crate::sample::Sample;
@@ -72,6 +73,7 @@ pub(crate) enum Command {
     Delete(Target),
 
     Keys(Keys),
+    Kubectl(Kubectl),
     Probe(Probe),
     Sample(Sample),
 
@@ -91,6 +93,17 @@ pub(crate) enum Command {
 }
 
 impl Cli {
+    /// Reads the command line of this process; ends it when there is nothing more to do, or nothing that can be done.
+    #[must_use]
+    pub fn of_this_process() -> Self {
+        Self::parse_from(kubectl::arguments(std::env::args_os()))
+    }
+
+    /// What to do.
+    pub(crate) fn into_command(self) -> Command {
+        self.command
+    }
+
     /// Starts logging, as the arguments say.
     pub fn init_telemetry(&self) {
         let usual = match self.command {
@@ -123,7 +136,26 @@ impl Cli {
 }
 
 impl Command {
-    fn run(self) -> Outcome {
+    /// Whether it is one of the client's, which need nothing but a service and a key.
+    pub(crate) fn talks_to_a_service(&self) -> bool {
+        matches!(
+            self,
+            Self::Submit(_)
+                | Self::List(_)
+                | Self::Get(_)
+                | Self::Watch(_)
+                | Self::Wait(_)
+                | Self::Errors(_)
+                | Self::Results(_)
+                | Self::Cancel(_)
+                | Self::Retry(_)
+                | Self::Suspend(_)
+                | Self::Resume(_)
+                | Self::Delete(_)
+        )
+    }
+
+    pub(crate) fn run(self) -> Outcome {
         use client::block_on;
         match self {
             Self::Dev(dev) => dev.run(),
@@ -145,6 +177,7 @@ impl Command {
             Self::Resume(target) => block_on(target.resume()),
             Self::Delete(target) => block_on(target.delete()),
             Self::Keys(keys) => block_on(keys.run()),
+            Self::Kubectl(kubectl) => kubectl.run(),
             Self::Probe(probe) => block_on(probe.run()),
             Self::Sample(sample) => sample.run(),
             Self::Openapi => {

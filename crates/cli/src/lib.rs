@@ -11,6 +11,7 @@ mod config;
 mod dev;
 pub mod exit;
 mod keys;
+mod kubectl;
 mod options;
 mod probe;
 mod processes;

@@ -18,6 +18,8 @@ pub(crate) const POSTGRES: &str = "registry.local/postgres:test";
 /// Redis' image on the node: takes what that of Docker's library takes.
 pub(crate) const REDIS: &str = "registry.local/redis:test";
 
+/// Who everything runs as: whoever the chart's pods run as.
+const USER: u32 = 65532;
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// What the node itself needs.
@@ -57,11 +59,11 @@ fn filejobs(cluster: &Cluster, binary: Option<&Path>) -> anyhow::Result<()> {
     if certificates.exists() {
         layer.file(certificates, &certificates.to_string_lossy(), 0o644)?;
     }
-    layer.users("nonroot", 65532)?;
+    layer.users("nonroot", USER)?;
     let start = Start {
         entrypoint: "/usr/local/bin/filejobs",
         path: PATH,
-        user: "65532:65532",
+        user: &user(),
     };
     layer.load(cluster, FILEJOBS, &start)
 }
@@ -90,14 +92,18 @@ fn postgres(cluster: &Cluster) -> anyhow::Result<()> {
     layer.tree(Path::new("/usr/lib/locale/C.utf8"), &skip)?;
     layer.folder("/var/run/postgresql", 0o1777)?;
     // initdb asks for the name of who runs it.
-    layer.users("postgres", 999)?;
+    layer.users("postgres", USER)?;
     layer.text("/entrypoint.sh", include_str!("files/postgres.sh"), 0o755)?;
     let start = Start {
         entrypoint: "/entrypoint.sh",
         path: &format!("{}:{PATH}", bin.display()),
-        user: "999:999",
+        user: &user(),
     };
     layer.load(cluster, POSTGRES, &start)
+}
+
+fn user() -> String {
+    format!("{USER}:{USER}")
 }
 
 /// The newest Postgres server of Debian's packages.
@@ -117,11 +123,11 @@ fn debian_postgres() -> anyhow::Result<PathBuf> {
 fn redis(cluster: &Cluster) -> anyhow::Result<()> {
     let mut layer = Layer::new()?;
     layer.programs(&["/usr/bin/redis-server", "/usr/bin/redis-cli"].map(PathBuf::from))?;
-    layer.users("redis", 999)?;
+    layer.users("redis", USER)?;
     let start = Start {
         entrypoint: "/usr/bin/redis-server",
         path: PATH,
-        user: "999:999",
+        user: &user(),
     };
     layer.load(cluster, REDIS, &start)
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask cluster test`: the chart on a whole cluster, from the installation to the last object gone.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +14,10 @@ use crate::chart::CHART;
 use crate::run::{output, run, say};
 use crate::tools;
 
+/// A file with 65 rows, 10 of them bad.
+const EXAMPLE: &str = "examples/orders.csv";
+/// What its rows must keep.
+const SCHEMA: &str = "examples/orders.schema.json";
 const NAMESPACE: &str = "filejobs";
 const RELEASE: &str = "filejobs";
 /// Who the chart's pods run as.
@@ -29,6 +33,9 @@ pub(crate) struct Args {
     /// Leave the cluster up.
     #[arg(long)]
     keep: bool,
+    /// The binary to try; the debug build when absent.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
 }
 
 /// A step and what it is called.
@@ -42,6 +49,7 @@ const STEPS: &[Step] = &[
         "an upload through the Service, and its results",
         Installed::upload,
     ),
+    ("kubectl filejobs", Installed::plugin),
     ("helm upgrade", Installed::upgrade),
     ("helm uninstall", Installed::uninstall),
 ];
@@ -49,7 +57,10 @@ const STEPS: &[Step] = &[
 /// The subcommand.
 pub(crate) fn run_test(args: &Args) -> anyhow::Result<()> {
     let cluster = Cluster::open()?;
-    let binary = tools::filejobs()?;
+    let binary = match &args.binary {
+        Some(binary) => binary.clone(),
+        None => tools::filejobs()?,
+    };
     cluster.up()?;
     let tested = images::load(&cluster, Some(&binary)).and_then(|()| steps(&cluster, binary));
     if !args.keep {
@@ -106,7 +117,7 @@ impl Installed {
     }
 
     fn upload(&self) -> anyhow::Result<()> {
-        let job = self.submit("examples/orders.csv")?;
+        let job = self.submit()?;
         ensure!(job["status"] == "COMPLETED", "the job ended as {job}");
         ensure!(
             job["rows_processed"] == 65 && job["rows_failed"] == 10,
@@ -121,8 +132,35 @@ impl Installed {
         Ok(())
     }
 
+    /// kubectl finds the binary by its other name, and the binary finds Service and key by kubectl.
+    fn plugin(&self) -> anyhow::Result<()> {
+        let folder = self.cluster.run.join("plugins");
+        fs::create_dir_all(&folder)?;
+        symlink(&self.binary, folder.join("kubectl-filejobs"))?;
+        let mut path = vec![folder, self.cluster.bin.clone()];
+        path.extend(std::env::split_paths(
+            &std::env::var_os("PATH").unwrap_or_default(),
+        ));
+        let path = std::env::join_paths(path)?;
+        let job = output(
+            self.cluster
+                .client("kubectl", ["filejobs", "submit", EXAMPLE])
+                .env("PATH", &path),
+        )?;
+        let listed = output(
+            self.cluster
+                .client("kubectl", ["filejobs", "list", "--json"])
+                .env("PATH", &path),
+        )?;
+        ensure!(
+            listed.contains(job.trim()),
+            "the job {job} is not listed: {listed}"
+        );
+        Ok(())
+    }
+
     fn upgrade(&self) -> anyhow::Result<()> {
-        let before = self.submit("examples/orders.csv")?;
+        let before = self.submit()?;
         self.helm(&[
             "upgrade",
             RELEASE,
@@ -155,10 +193,15 @@ impl Installed {
         })
     }
 
-    /// Hands a file in through the Service and waits for the end of its job.
-    fn submit(&self, file: &str) -> anyhow::Result<Value> {
+    /// Hands the example in through the Service and waits for the end of its job.
+    fn submit(&self) -> anyhow::Result<Value> {
         let mut submit = self.client()?;
-        submit.args(["submit", file, "--wait", "--timeout", PATIENCE, "--json"]);
+        submit.args(["submit", EXAMPLE, "--schema", SCHEMA]).args([
+            "--wait",
+            "--timeout",
+            PATIENCE,
+            "--json",
+        ]);
         let ended = submit
             .stdin(Stdio::null())
             .stderr(Stdio::inherit())
@@ -225,7 +268,7 @@ impl Installed {
             // It is told as well as it can be.
             let _ = run(kubectl.args(["--namespace", NAMESPACE]));
         };
-        show("get all,filejobs,pvc --output wide");
+        show("get all,pvc --output wide");
         show("describe pods");
         show("get events --sort-by .lastTimestamp");
         show(

@@ -18,7 +18,7 @@ pub(crate) struct List {
     status: Option<JobState>,
 
     /// Only jobs of this namespace
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, short = 'n', value_name = "NAME")]
     namespace: Option<String>,
 
     /// Only jobs from then on: RFC 3339 or `YYYY-MM-DD`

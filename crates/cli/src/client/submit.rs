@@ -42,7 +42,7 @@ pub(crate) struct Submit {
     priority: Option<u8>,
 
     /// Namespace that the job counts against
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, short = 'n', value_name = "NAME")]
     namespace: Option<String>,
 
     /// Key under which this upload is taken at most once; made up when absent
