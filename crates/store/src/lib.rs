@@ -57,6 +57,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         hold: Duration,
     ) -> Result<Reservation>;
 
+    /// Keeps a reservation for another `hold` from now: its upload is still under way. A key that made a job stays as it
+    /// is.
+    async fn renew_key(&self, namespace: &Namespace, key: &str, hold: Duration) -> Result<()>;
+
     /// Gives a reservation back after an upload that came to nothing.
     async fn release_key(&self, namespace: &Namespace, key: &str) -> Result<()>;
 

@@ -7,6 +7,7 @@ use filejobs_core::{FileName, JobId, Namespace};
 use filejobs_store::Reservation;
 use http::HeaderMap;
 use sha2::{Digest, Sha256};
+use tokio::task::JoinHandle;
 
 use super::fields::Name;
 use crate::App;
@@ -16,18 +17,37 @@ use crate::problem::{Code, FieldError, Place, Problem, key_in_flight};
 const HEADER: &str = "idempotency-key";
 /// The longest key.
 const MAX: usize = 255;
-/// So long a reservation lasts when its upload is lost without a word. A slower upload still ends well: its key is
-/// reserved anew.
-const RESERVED_FOR: Duration = Duration::from_mins(15);
+/// So long a reservation lasts when its upload is lost without a word: with a process that was killed, or while the
+/// database cannot be told. The client that sends the upload again is refused until then.
+const RESERVED_FOR: Duration = Duration::from_secs(20);
+/// An upload that goes on says so this often.
+const RENEWED_EVERY: Duration = Duration::from_secs(5);
 /// How long a key is known after its job was made.
 pub(crate) const KNOWN_FOR: Duration = Duration::from_hours(24);
 
-/// A client's key and the namespace in which it is reserved for this upload. Given back when dropped.
+/// A client's key, reserved for this upload where it could be.
 #[derive(Debug)]
 pub(crate) struct Hold {
     app: App,
     key: String,
-    held: Option<Namespace>,
+    held: Option<Held>,
+}
+
+/// A reservation: renewed for as long as this lives, then given back unless a job has it.
+#[derive(Debug)]
+struct Held {
+    app: App,
+    namespace: Namespace,
+    key: String,
+    renewal: JoinHandle<()>,
+    is_over: bool,
+}
+
+/// What came of the wish to reserve a key.
+enum Wish {
+    Reserved(Held),
+    InFlight,
+    Used { job: JobId, fingerprint: String },
 }
 
 /// What a key stands for once the whole form is known.
@@ -72,59 +92,100 @@ impl Hold {
     /// one is tried, and a clash is no answer yet.
     pub(crate) async fn early(&mut self, namespace: Option<&Namespace>) -> Result<(), Problem> {
         let wanted = namespace.cloned().unwrap_or_default();
-        match self.reserve(&wanted).await? {
-            Reservation::Reserved => self.held = Some(wanted),
-            Reservation::InFlight if namespace.is_some() => return Err(key_in_flight()),
+        match self.reserve(wanted).await? {
+            Wish::Reserved(held) => self.held = Some(held),
+            Wish::InFlight if namespace.is_some() => return Err(key_in_flight()),
             // Whether the key was used with the same form is known once the form is.
-            Reservation::InFlight | Reservation::Used { .. } => {}
+            Wish::InFlight | Wish::Used { .. } => {}
         }
         Ok(())
     }
 
     /// Makes sure of the key in the form's namespace.
     pub(crate) async fn settle(&mut self, namespace: &Namespace) -> Result<Standing, Problem> {
-        if self.held.as_ref() == Some(namespace) {
+        if self
+            .held
+            .as_ref()
+            .is_some_and(|held| held.namespace == *namespace)
+        {
             return Ok(Standing::Ours);
         }
         self.release().await;
-        match self.reserve(namespace).await? {
-            Reservation::Reserved => {
-                self.held = Some(namespace.clone());
+        match self.reserve(namespace.clone()).await? {
+            Wish::Reserved(held) => {
+                self.held = Some(held);
                 Ok(Standing::Ours)
             }
-            Reservation::InFlight => Err(key_in_flight()),
-            Reservation::Used { job, fingerprint } => Ok(Standing::Used { job, fingerprint }),
+            Wish::InFlight => Err(key_in_flight()),
+            Wish::Used { job, fingerprint } => Ok(Standing::Used { job, fingerprint }),
         }
     }
 
     /// The key has gone over to a job, or was lost: nothing is to be given back.
     pub(crate) fn forget(&mut self) {
-        self.held = None;
+        if let Some(mut held) = self.held.take() {
+            held.is_over = true;
+        }
     }
 
     /// Gives the key back.
     pub(crate) async fn release(&mut self) {
-        if let Some(namespace) = self.held.take() {
-            release(&self.app, &namespace, &self.key).await;
+        if let Some(mut held) = self.held.take() {
+            held.is_over = true;
+            release(&held.app, &held.namespace, &held.key).await;
         }
     }
 
-    async fn reserve(&self, namespace: &Namespace) -> Result<Reservation, Problem> {
-        let store = self.app.store();
-        Ok(store
-            .reserve_key(namespace, &self.key, RESERVED_FOR)
-            .await?)
+    /// Asks in a task of its own: when the client hangs up meanwhile, what was reserved is given back all the same.
+    async fn reserve(&self, namespace: Namespace) -> Result<Wish, Problem> {
+        let (app, key) = (self.app.clone(), self.key.clone());
+        let asked = tokio::spawn(async move {
+            let reserved = app.store().reserve_key(&namespace, &key, RESERVED_FOR);
+            Ok::<_, filejobs_store::Error>(match reserved.await? {
+                Reservation::Reserved => Wish::Reserved(Held::new(app, namespace, key)),
+                Reservation::InFlight => Wish::InFlight,
+                Reservation::Used { job, fingerprint } => Wish::Used { job, fingerprint },
+            })
+        });
+        Ok(asked.await.map_err(Problem::internal)??)
     }
 }
 
-impl Drop for Hold {
+impl Held {
+    /// Of a key that was reserved just now.
+    fn new(app: App, namespace: Namespace, key: String) -> Self {
+        let renewal = tokio::spawn(renew(app.clone(), namespace.clone(), key.clone()));
+        Self {
+            app,
+            namespace,
+            key,
+            renewal,
+            is_over: false,
+        }
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
-        let Some(namespace) = self.held.take() else {
+        self.renewal.abort();
+        if self.is_over {
             return;
-        };
-        let (app, key) = (self.app.clone(), std::mem::take(&mut self.key));
+        }
+        let (app, namespace) = (self.app.clone(), self.namespace.clone());
+        let key = std::mem::take(&mut self.key);
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { release(&app, &namespace, &key).await });
+        }
+    }
+}
+
+async fn renew(app: App, namespace: Namespace, key: String) {
+    loop {
+        tokio::time::sleep(RENEWED_EVERY).await;
+        let renewed = app.store().renew_key(&namespace, &key, RESERVED_FOR).await;
+        if let Err(error) = renewed {
+            // Should it run out, a job is made all the same unless another upload has the key by then.
+            tracing::warn!(error = %error, "an idempotency key was not renewed");
         }
     }
 }

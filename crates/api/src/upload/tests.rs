@@ -492,3 +492,29 @@ async fn a_key_that_has_made_a_job_finds_it_though_its_namespace_is_full() {
     assert_eq!(service.post(&path).await.status, 200);
     assert_eq!(send("b.csv", "two").await.status, 202);
 }
+
+#[tokio::test]
+async fn an_upload_that_is_given_up_at_any_moment_leaves_its_key_free_or_used() {
+    let service = Service::start().await;
+    let request = |key: &str| {
+        let request = Form::file("a.csv", SMALL).request();
+        request.header("idempotency-key", key)
+    };
+    // The clock stands still: a reservation that nobody gives back lasts for ever.
+    for looks in 1..40 {
+        let key = format!("key-{looks}");
+        let mut call = Box::pin(service.send(request(&key)));
+        for _ in 0..looks {
+            let answered = futures::poll!(call.as_mut()).is_ready();
+            if answered {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(call);
+        eventually("the same upload is taken", async || {
+            service.send(request(&key)).await.status == 202
+        })
+        .await;
+    }
+}

@@ -48,6 +48,24 @@ pub(crate) async fn reserve(
     })
 }
 
+/// Puts off the end of a reservation.
+pub(crate) async fn renew(
+    unit: &mut Unit,
+    namespace: &Namespace,
+    key: &str,
+    hold: Duration,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE idempotency_keys SET expires_at = $1 WHERE namespace = $2 AND key = $3 AND job IS NULL",
+        Time::from(unit.after(hold)),
+        namespace.as_str(),
+        key
+    )
+    .execute(&mut *unit.connection)
+    .await?;
+    Ok(())
+}
+
 /// Gives a reservation back. A key that made a job stays.
 pub(crate) async fn release(unit: &mut Unit, namespace: &Namespace, key: &str) -> Result<()> {
     sqlx::query!(

@@ -199,6 +199,17 @@ impl Store for PostgresStore {
         })
     }
 
+    async fn renew_key(&self, namespace: &Namespace, key: &str, hold: Duration) -> Result<()> {
+        let (namespace, key) = (namespace.clone(), key.to_owned());
+        write!(
+            self,
+            "renewing a key",
+            WriteLater,
+            [namespace, key],
+            |unit| keys::renew(unit, &namespace, &key, hold)
+        )
+    }
+
     async fn release_key(&self, namespace: &Namespace, key: &str) -> Result<()> {
         let (namespace, key) = (namespace.clone(), key.to_owned());
         write!(self, "releasing a key", Write, [namespace, key], |unit| {

@@ -49,6 +49,26 @@ pub(crate) async fn reserve(
     })
 }
 
+/// Puts off the end of a reservation.
+pub(crate) async fn renew(
+    unit: &mut Unit,
+    namespace: &Namespace,
+    key: &str,
+    hold: Duration,
+) -> Result<()> {
+    let namespace = namespace.as_str();
+    let until = micros(unit.now.checked_add(hold).unwrap_or(Timestamp::MAX));
+    sqlx::query!(
+        "UPDATE idempotency_keys SET expires_at = ? WHERE namespace = ? AND key = ? AND job IS NULL",
+        until,
+        namespace,
+        key
+    )
+    .execute(&mut unit.connection)
+    .await?;
+    Ok(())
+}
+
 /// Gives a reservation back. A key that made a job stays.
 pub(crate) async fn release(unit: &mut Unit, namespace: &Namespace, key: &str) -> Result<()> {
     let namespace = namespace.as_str();

@@ -137,6 +137,13 @@ impl Store for SqliteStore {
         ))
     }
 
+    async fn renew_key(&self, namespace: &Namespace, key: &str, hold: Duration) -> Result<()> {
+        let (namespace, key) = (namespace.clone(), key.to_owned());
+        write!(self, "renewing a key", Later, |unit| keys::renew(
+            unit, &namespace, &key, hold
+        ))
+    }
+
     async fn release_key(&self, namespace: &Namespace, key: &str) -> Result<()> {
         let (namespace, key) = (namespace.clone(), key.to_owned());
         write!(self, "releasing a key", Later, |unit| keys::release(

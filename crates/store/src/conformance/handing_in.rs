@@ -89,6 +89,34 @@ pub async fn a_released_or_expired_key_can_be_reserved_again(bench: &Bench) {
     assert_eq!(reserve(bench, "default", "k").await, Reservation::InFlight);
 }
 
+/// A slow upload keeps its key for as long as it says so, and not a moment longer.
+pub async fn a_renewed_key_stays_reserved(bench: &Bench) {
+    let namespace = Namespace::default();
+    assert_eq!(reserve(bench, "default", "k").await, Reservation::Reserved);
+    for _ in 0..3 {
+        bench.clock.advance(HOLD / 2);
+        let renewed = bench.store.renew_key(&namespace, "k", HOLD).await;
+        renewed.expect("renewed");
+        assert_eq!(reserve(bench, "default", "k").await, Reservation::InFlight);
+    }
+    let job = hand_in_with_key(bench, "k").await.expect("created");
+    // Too late to matter: the key is the job's, for a day.
+    let renewed = bench.store.renew_key(&namespace, "k", HOLD).await;
+    renewed.expect("nothing to do");
+    bench.clock.advance(2 * HOLD);
+    let used = reserve(bench, "default", "k").await;
+    assert!(
+        matches!(used, Reservation::Used { job: id, .. } if id == job.id),
+        "{used:?}"
+    );
+    let other = bench.store.renew_key(&namespace, "other", HOLD).await;
+    other.expect("nothing to do");
+    assert_eq!(
+        reserve(bench, "default", "other").await,
+        Reservation::Reserved
+    );
+}
+
 /// A used key names its job until it expires or the job is deleted; one that is not reserved makes none.
 pub async fn a_job_takes_up_its_key(bench: &Bench) {
     let refused = hand_in_with_key(bench, "k").await;

@@ -317,6 +317,7 @@ macro_rules! conformance_tests {
                 a_new_job_comes_back_as_it_was_handed_in
                 a_key_is_reserved_once
                 a_released_or_expired_key_can_be_reserved_again
+                a_renewed_key_stays_reserved
                 a_job_takes_up_its_key
                 no_more_jobs_are_queued_than_a_namespace_may_have
                 jobs_handed_in_at_once_do_not_pass_the_bound_together
