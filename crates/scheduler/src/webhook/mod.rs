@@ -1,4 +1,5 @@
-//! Tells receivers how jobs ended: at once, again three times when that fails, never later than ten seconds after.
+//! Tells receivers how jobs ended: at once, again three times when that fails, never later than ten seconds after; only
+//! when no scheduler worked in that time, then once as soon as one does.
 //!
 //! Deliveries lie in the store's outbox, written by the transaction that ended the job, so that none is lost and none
 //! is made up. What happens here changes no job.
@@ -42,7 +43,7 @@ const CONNECTIONS: usize = 256;
 const CONNECTIONS_PER_HOST: usize = 16;
 
 /// How long the store hides a delivery that is being sent. Longer than any can take, waiting for its host included:
-/// a delivery is given up ten seconds after its job's end.
+/// ten seconds and one attempt.
 const HOLD: Duration = Duration::from_secs(20);
 
 /// How long deliveries under way may take once the scheduler stops.
@@ -137,15 +138,26 @@ async fn deliver(
 ) -> Option<Duration> {
     let schedule = &dispatcher.schedule;
     let clock = &dispatcher.backends.sources;
-    let left = schedule.left(&delivery, clock.now());
+    let fetched = clock.now();
+    let missed = schedule.was_missed(&delivery, fetched);
+    let wait = if missed {
+        schedule.window
+    } else {
+        schedule.left(&delivery, fetched)
+    };
     let permits = async {
         let host = host.acquire().await;
         (host, dispatcher.connections.acquire().await)
     };
-    let permits = tokio::time::timeout(left, permits).await;
+    let permits = tokio::time::timeout(wait, permits).await;
     let at = clock.now();
     let begin = Instant::now();
-    let answer = match (permits, schedule.budget(&delivery, at)) {
+    let budget = if missed {
+        Some(schedule.whole_attempt())
+    } else {
+        schedule.budget(&delivery, at)
+    };
+    let answer = match (permits, budget) {
         (Ok(_permits), Some(budget)) => dispatcher.sender.send(&delivery, at, budget).await,
         (Err(_), _) | (_, None) => Answer::TooLate,
     };

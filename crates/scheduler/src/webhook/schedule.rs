@@ -12,7 +12,8 @@ pub(crate) struct Schedule {
     pub(crate) pauses: [Duration; 3],
     /// How long one attempt may take.
     pub(crate) attempt: Duration,
-    /// Nothing is sent later than this after the job's end, or after somebody asked to send it again.
+    /// Nothing is sent later than this after the job's end, or after somebody asked to send it again; only the first
+    /// attempt is made however late, when no scheduler worked until then.
     pub(crate) window: Duration,
 }
 
@@ -74,6 +75,17 @@ impl Answer {
 }
 
 impl Schedule {
+    /// Whether no scheduler worked when `delivery` was due, so that what is left of the window is not enough for even
+    /// one attempt. It is made all the same, once: each end of a job is told at least once, however long an outage was.
+    pub(crate) fn was_missed(&self, delivery: &Delivery, fetched: Timestamp) -> bool {
+        delivery.attempts == 0 && self.left(delivery, fetched) < self.whole_attempt()
+    }
+
+    /// How long an attempt may take that the window does not cut short.
+    pub(crate) fn whole_attempt(&self) -> Duration {
+        self.attempt.min(self.window)
+    }
+
     /// How much of the window is left.
     pub(crate) fn left(&self, delivery: &Delivery, now: Timestamp) -> Duration {
         let passed = now.duration_since(delivery.since);
@@ -179,6 +191,20 @@ mod tests {
         assert_eq!(next(1), NextDelivery::At(at(2000)));
         assert_eq!(next(2), NextDelivery::At(at(4000)));
         assert_eq!(next(3), NextDelivery::Abandoned);
+    }
+
+    #[test]
+    fn a_delivery_that_nobody_could_send_in_time_is_sent_once_all_the_same() {
+        let late = at(600_000);
+        assert!(SCHEDULE.was_missed(&delivery(0), late));
+        assert!(SCHEDULE.was_missed(&delivery(0), at(7_501)));
+        assert!(!SCHEDULE.was_missed(&delivery(0), at(7_500)));
+        assert!(!SCHEDULE.was_missed(&delivery(1), late));
+        let failed = Answer::Status(503);
+        assert_eq!(
+            SCHEDULE.next(&delivery(0), failed, late),
+            NextDelivery::Abandoned
+        );
     }
 
     #[test]

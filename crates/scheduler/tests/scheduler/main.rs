@@ -337,3 +337,30 @@ async fn nothing_is_sent_once_the_time_for_it_has_passed() {
     assert_eq!(record.state, "abandoned");
     scheduler.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_no_scheduler_was_there_to_tell_is_told_once_one_is() {
+    let service = Service::start().await;
+    let server = MockServer::start().await;
+    Mock::given(path("/hook"))
+        .respond_with(ResponseTemplate::new(200))
+        .mount(&server)
+        .await;
+    let url = format!("{}/hook", server.uri());
+    let job = service.submit(|new| new.webhook_url = Some(url)).await;
+    let ended = service.store().cancel(job).await.unwrap().completed_at;
+    let window = Duration::from_secs(2);
+    eventually("the window has passed", async || {
+        service.backends.sources.now() > ended.unwrap() + window
+    })
+    .await;
+    let scheduler = telling(&service, |config| config.webhooks.window = window);
+    let newest = async || service.store().deliveries(job).await.unwrap().remove(0);
+    eventually("it is told", async || newest().await.state != "pending").await;
+    let record = newest().await;
+    assert_eq!(
+        (record.state.as_str(), statuses(&record)),
+        ("delivered", vec![Some(200)])
+    );
+    scheduler.stop().await;
+}
