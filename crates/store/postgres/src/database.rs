@@ -3,7 +3,8 @@
 //! Every unit runs in a task of its own: when a caller's future is dropped (a client hangs up), the unit still runs to
 //! its end. A unit that lost a race (deadlock, serialization) or its connection before it was to be committed has
 //! changed nothing and is done again, a bounded number of times. One whose connection was lost while it was being
-//! committed asks the server afterwards which of both it was: a server knows that of every transaction.
+//! committed asks the server afterwards: it is done again when the server knows that nothing has changed. Otherwise the
+//! caller learns that the database was out of reach, and looks or asks again.
 //!
 //! **Order of locks.** A unit that changes a job or ends tasks first locks the job's row, then its tasks, then what
 //! hangs on them; of several jobs, the one with the lower id first. What changes tasks without their job (publishing,
@@ -275,7 +276,7 @@ impl Database {
         Timestamp::from_microsecond(micros).map_err(|e| Problem::Broken(e.into()))
     }
 
-    /// Commits, and finds out what became of it when the connection is lost meanwhile.
+    /// Commits, and finds out whether nothing came of it when the connection is lost meanwhile.
     async fn commit(&self, unit: Unit) -> Result<Vec<Change>> {
         let Unit {
             mut connection,
@@ -297,26 +298,29 @@ impl Database {
         let Some(name) = name else {
             return Err(Problem::Unsettled(lost));
         };
-        match self.fate(&name).await {
-            Some(true) => Ok(changes),
-            // Nothing has changed: it can be done again.
-            Some(false) => Err(lost.into()),
-            None => Err(Problem::Unsettled(lost)),
+        if self.is_undone(&name).await {
+            // It can be done again.
+            return Err(lost.into());
         }
+        Err(Problem::Unsettled(lost))
     }
 
-    /// Whether a transaction was committed. `None` when that cannot be learned in time.
-    async fn fate(&self, name: &str) -> Option<bool> {
+    /// Whether a transaction is known to have changed nothing.
+    ///
+    /// That it was committed is never believed: a server that crashed forgets the number of a transaction of which nothing
+    /// had reached its disk, and may give it to the next one, which is committed by the time we ask. The other way
+    /// round nothing is wrong with it: who was committed keeps its number.
+    async fn is_undone(&self, name: &str) -> bool {
         let begun = Instant::now();
         while begun.elapsed() < SETTLE {
             match self.status(name.into()).await {
-                Ok(Some(status)) if status == "committed" => return Some(true),
-                Ok(Some(status)) if status == "aborted" => return Some(false),
+                Ok(Some(status)) if status == "aborted" => return true,
+                Ok(Some(status)) if status == "committed" => return false,
                 // Still in progress: its server process has not noticed yet. Or nobody answers.
                 Ok(_) | Err(_) => sleep(FIRST_PAUSE * 10).await,
             }
         }
-        None
+        false
     }
 
     async fn status(&self, name: Arc<str>) -> Result<Option<String>> {

@@ -83,7 +83,11 @@ impl Trouble {
             sqlx::Error::Database(refusal) => refusal
                 .code()
                 .map_or(Self::Defect, |code| Self::named(&code)),
-            sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => Self::Lost,
+            // A server that has no room for another process, or is about to start or to end, says so in the middle of
+            // the agreement on TLS, where sqlx expects other words.
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => {
+                Self::Lost
+            }
             sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Self::Away,
             _ => Self::Defect,
         }
@@ -134,5 +138,38 @@ impl Problem {
             Some(Trouble::Full) => Error::Full(source),
             Some(Trouble::Defect) | None => Error::Backend { step, source },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use filejobs_core::ErrorClass;
+    use sqlx::{Connection as _, PgConnection};
+
+    use super::*;
+
+    /// Answers a request for TLS as a server does that cannot take a connection now.
+    fn server_without_room() -> std::net::SocketAddr {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; 8]).unwrap();
+            stream
+                .write_all(b"Ecould not fork new process\n\0")
+                .unwrap();
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_take_a_connection_is_away_and_no_defect() {
+        let url = format!("postgres://me@{}/jobs", server_without_room());
+        let refused = PgConnection::connect(&url).await.unwrap_err();
+        assert!(matches!(refused, sqlx::Error::Protocol(_)), "{refused:?}");
+        let told = Problem::from(refused).during("connecting");
+        assert_eq!(told.class(), ErrorClass::Transient, "{told:?}");
     }
 }
