@@ -24,6 +24,10 @@ generate:
 fuzz *ARGS:
     cargo xtask fuzz {{ARGS}}
 
+# Kill everything at random moments: `just faults --seed 7`.
+faults *ARGS:
+    cargo xtask faults {{ARGS}}
+
 # Speed and memory: `just bench engine`, `just bench e2e`, `just bench distributed -- many`.
 bench NAME *ARGS:
     cargo xtask bench {{NAME}} {{ARGS}}

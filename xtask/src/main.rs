@@ -5,6 +5,7 @@ mod chart;
 mod check;
 mod cluster;
 mod compose;
+mod faults;
 mod fuzz;
 mod generate;
 mod kind;
@@ -39,6 +40,8 @@ enum Command {
     Generate(generate::Args),
     /// Measures speed and memory.
     Bench(bench::Args),
+    /// Kills everything at random moments while files are handed in: one seed, or many for a while.
+    Faults(faults::Args),
     /// Runs each fuzz target for a while, from the committed corpus.
     Fuzz(fuzz::Args),
     /// Sends generated requests to a running service and holds its answers against its OpenAPI document.
@@ -67,6 +70,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Tidy => tidy::run(),
         Command::Generate(args) => generate::run(&args),
         Command::Bench(args) => bench::run_benchmark(&args),
+        Command::Faults(args) => faults::run_seeds(&args),
         Command::Fuzz(args) => fuzz::run_targets(&args),
         Command::Schemathesis(args) => schemathesis::run(&args),
         Command::Chart(args) => chart::run(&args),

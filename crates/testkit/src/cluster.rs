@@ -66,6 +66,12 @@ impl Cluster {
         self.home.path().join("files")
     }
 
+    /// The folder in which engines work.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        self.home.path().join("scratch")
+    }
+
     /// A command of the program with the variables that lead to this cluster.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -78,7 +84,7 @@ impl Cluster {
             .env("DATABASE_URL", &self.database_url)
             .env("REDIS_URL", &self.redis_url)
             .env("UPLOAD_DIR", self.files())
-            .env("FILEJOBS_SCRATCH_DIR", self.home.path().join("scratch"))
+            .env("FILEJOBS_SCRATCH_DIR", self.scratch())
             .env("FILEJOBS_LISTEN", "127.0.0.1:0")
             .env("FILEJOBS_OPS_LISTEN", "127.0.0.1:0")
             .env("FILEJOBS_LOG", "info")
@@ -233,6 +239,11 @@ impl Member {
             "the signal {name} could not be sent"
         );
         Ok(())
+    }
+
+    /// How it has ended, if it has.
+    pub fn exited(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Waits until it has ended. How, and after how long.

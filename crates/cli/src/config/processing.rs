@@ -54,6 +54,9 @@ impl RetryArgs {
     }
 }
 
+/// The shortest lease: its holder renews it each second, and one renewal may be lost.
+const LEASE: Duration = Duration::from_secs(3);
+
 /// How a worker works.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Processing")]
@@ -71,6 +74,15 @@ pub(crate) struct ProcessingArgs {
     /// for temporary files; `dev`: `scratch` in the data folder]
     #[arg(long, env = "FILEJOBS_SCRATCH_DIR", value_name = "DIR")]
     scratch_dir: Option<PathBuf>,
+
+    /// How long a file stays with a worker that gives no sign of life; then another one begins with it
+    #[arg(
+        long,
+        env = "FILEJOBS_LEASE",
+        default_value = "30s",
+        value_name = "TIME"
+    )]
+    lease: String,
 }
 
 /// How a worker works.
@@ -82,6 +94,8 @@ pub(crate) struct Processing {
     pub(crate) delete_completed: bool,
     /// What engines write before it is stored.
     pub(crate) scratch: PathBuf,
+    /// How long a task stays a worker's without a sign of life.
+    pub(crate) lease: Duration,
 }
 
 impl ProcessingArgs {
@@ -102,6 +116,7 @@ impl ProcessingArgs {
             scratch: named
                 .filter(|path| !path.as_os_str().is_empty())
                 .unwrap_or(scratch),
+            lease: problems.time("FILEJOBS_LEASE (--lease)", &self.lease, LEASE),
         }
     }
 }

@@ -43,6 +43,7 @@ pub(crate) fn worker_config(
     Ok(filejobs_worker::Config {
         slots: processing.slots,
         retry,
+        lease: processing.lease,
         grace,
         delete_completed: processing.delete_completed,
         limits,
