@@ -27,6 +27,7 @@ const FILES: &[Generated] = &[
     ("docs/configuration.md", configuration),
     ("charts/filejobs/values.schema.json", chart::schema),
     ("charts/filejobs/README.md", chart::readme),
+    ("docs/metrics.md", || print(&["metrics"])),
 ];
 
 /// Each writes what the checked queries of a store mean to its database, so that the crate builds without one.

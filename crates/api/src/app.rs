@@ -5,13 +5,14 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use filejobs_blobs::Blobs;
 use filejobs_core::{Limits, Sources};
+use filejobs_metrics::table;
 use filejobs_queue::Queue;
 use filejobs_store::Store;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Auth, Noting};
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 use crate::service::health::Probes;
 
 /// The back ends and settings that an [`App`] is made of.
@@ -77,6 +78,10 @@ impl App {
     /// Puts the back ends together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
+        // There before the first one happens, so that it shows as an increase.
+        for code in Code::ALL {
+            table::HTTP_PROBLEMS.add([code.as_str()], 0);
+        }
         let probes = Probes::new(
             Arc::clone(&parts.store),
             parts.queue,

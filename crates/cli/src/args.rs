@@ -80,6 +80,10 @@ pub(crate) enum Command {
     /// Print the description of the HTTP API (OpenAPI 3.1)
     Openapi,
 
+    /// Print the page of all metrics: what docs/metrics.md is made of
+    #[command(hide = true)]
+    Metrics,
+
     /// Read one file as its working folder says: what workers start
     #[command(hide = true)]
     Engine,
@@ -183,6 +187,10 @@ impl Command {
             Self::Openapi => {
                 let document = filejobs_api::document(&Limits::default());
                 terminal::line(serde_json::to_string_pretty(&document)?)?;
+                Ok(Exit::Clean)
+            }
+            Self::Metrics => {
+                terminal::line(filejobs_metrics::page::markdown().trim_end())?;
                 Ok(Exit::Clean)
             }
             Self::Engine => Ok(Exit::Clean),

@@ -21,6 +21,16 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// Every class.
+    pub const ALL: [Self; 6] = [
+        Self::Validation,
+        Self::Limit,
+        Self::Processing,
+        Self::Infrastructure,
+        Self::Deadline,
+        Self::Source,
+    ];
+
     /// The name as it stands in the contract and in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {

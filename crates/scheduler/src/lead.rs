@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use filejobs_core::{ErrorClass, SchedulerId};
+use filejobs_metrics::table;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -58,6 +59,7 @@ pub async fn run_elected(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     tracing::info!(scheduler.id = %election.holder, "the scheduler stands by");
+    table::LEADS.set([], 0);
     while let Some(until) = stand_by(&backends, &election, &stop).await {
         election.leads.store(true, Ordering::Relaxed);
         let ended = work(&backends, &config, &election, until, &stop).await;

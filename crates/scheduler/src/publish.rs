@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use filejobs_core::Quotas;
 use filejobs_core::waiting::ALIVE;
+use filejobs_metrics::table;
 use filejobs_store::{ChangeKind, Store, Waiting};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -114,6 +115,7 @@ async fn fill(backends: &Backends, config: &Config, slots: &mut Slots) -> Result
     let tickets = store.publish(&admitted).await?;
     // What does not get through is published again: nobody claims it.
     queue.publish(&tickets).await?;
+    table::PUBLISHED.add([], tickets.len() as u64);
     Ok(())
 }
 

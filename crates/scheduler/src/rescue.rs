@@ -2,6 +2,7 @@
 
 use filejobs_core::ErrorClass;
 use filejobs_core::failure::{Failure, FailureCode};
+use filejobs_metrics::table;
 use filejobs_store::Expired;
 use tokio_util::sync::CancellationToken;
 
@@ -63,6 +64,12 @@ async fn take_on(backends: &Backends, config: &Config, lost: &Expired) -> Result
     };
     match taken {
         Ok(()) => {
+            let follows = if pause.is_some() {
+                "attempt"
+            } else {
+                "failure"
+            };
+            table::LEASES_LOST.one([follows]);
             tracing::warn!(
                 job.id = %lost.job,
                 task.id = %lost.task,
@@ -92,6 +99,7 @@ async fn republish(backends: &Backends, config: &Config) -> Result<(), Step> {
             "tickets that nobody claimed are published again"
         );
         queue.publish(&tickets).await?;
+        table::REPUBLISHED.add([], tickets.len() as u64);
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use filejobs_core::{ErrorClass, JobId};
+use filejobs_metrics::table;
 use filejobs_store::{ChangeKind, Tombstone};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -96,7 +97,10 @@ async fn expire(
         let count = ended.len();
         for job in ended {
             match backends.store.delete(job).await {
-                Ok(_) => tracing::info!(job.id = %job, "an old job is removed"),
+                Ok(_) => {
+                    table::JOBS_EXPIRED.one([]);
+                    tracing::info!(job.id = %job, "an old job is removed");
+                }
                 // Retried or deleted meanwhile.
                 Err(error) if is_gone(error.class()) => {}
                 Err(error) => return Err(error.into()),
@@ -166,12 +170,14 @@ async fn sweep_blobs(
     let mut orphans = 0;
     for (_, key) in without_job(backends, uploads, of_upload, stop).await? {
         blobs.delete(&key).await?;
+        table::ORPHANS.one([]);
         orphans += 1;
     }
     // What a worker stored for a job that was deleted meanwhile, when it died before it could take it back.
     let jobs = blobs.jobs_with_results().await?;
     for job in without_job(backends, jobs, |job| *job, stop).await? {
         blobs.delete_results(job, None).await?;
+        table::ORPHANS.one([]);
         orphans += 1;
     }
     if parts + orphans > 0 {

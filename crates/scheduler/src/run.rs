@@ -4,6 +4,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use filejobs_core::ErrorClass;
+use filejobs_metrics::table;
 
 use crate::config::{Backends, Config};
 use crate::{publish, rescue, retention, webhook};
@@ -55,6 +56,11 @@ pub(crate) enum Step {
 impl Step {
     /// Logs the failure, once.
     pub(crate) fn tell(&self, what: &'static str) {
+        table::SCHEDULER_FAILURES.one([match self {
+            Self::Store(_) => "db",
+            Self::Queue(_) => "redis",
+            Self::Blobs(_) => "storage",
+        }]);
         let mut cause = String::new();
         let mut next = std::error::Error::source(self);
         while let Some(error) = next {
@@ -66,9 +72,26 @@ impl Step {
     }
 }
 
+/// That this scheduler leads, as metrics tell it; it ends with the value, however that ends.
+struct Leading;
+
+impl Leading {
+    fn begin() -> Self {
+        table::LEADS.set([], 1);
+        Self
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        table::LEADS.set([], 0);
+    }
+}
+
 /// Schedules until `stop` fires. Whatever it was doing then, the next scheduler goes on with.
 pub async fn run(backends: Backends, config: Config, stop: CancellationToken) -> Result<(), Error> {
     let sender = webhook::Sender::new(&config.webhooks).map_err(Error::Webhooks)?;
+    let _leading = Leading::begin();
     // Fires when one loop breaks down, so that the others end as well.
     let stop = stop.child_token();
     let mut loops = JoinSet::new();

@@ -11,6 +11,7 @@
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod counting;
 pub mod effects;
 mod error;
 pub mod findings_file;
@@ -41,6 +42,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Answers when the database does.
     async fn ping(&self) -> Result<()>;
+
+    /// The connections to the database that this process has at this moment.
+    fn connections(&self) -> Connections;
 
     /// Which jobs changed. A hint: messages can be lost, so that every listener also polls. Where the store knows that
     /// some were, it says so with [`ChangeKind::Missed`].

@@ -15,6 +15,17 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// Connections to the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connections {
+    /// Those that are open and lent out.
+    pub used: u32,
+    /// Those that are open and wait for work.
+    pub idle: u32,
+    /// How many there may be.
+    pub most: u32,
+}
+
 /// A job that changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {

@@ -11,6 +11,7 @@ use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::figures::Figures;
 use crate::http::{self, Answer};
 use crate::postgres::PostgresServer;
 use crate::redis::RedisServer;
@@ -158,6 +159,14 @@ impl Cluster {
         });
         let ended = ended.await;
         ended.with_context(|| format!("last seen: {last}"))
+    }
+
+    /// What a process has counted and measured.
+    pub async fn figures(&self, member: &Member) -> anyhow::Result<Figures> {
+        let url = format!("{}/metrics", member.ops());
+        let answer = http::answer(self.client.get(url)).await?;
+        ensure!(answer.status == 200, "HTTP {}", answer.status);
+        Figures::read(&answer.text())
     }
 
     /// What a process says at `/readyz`; nothing while it does not listen.

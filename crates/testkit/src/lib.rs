@@ -8,6 +8,7 @@ pub mod browser;
 pub mod cluster;
 pub mod corpus;
 pub mod events;
+pub mod figures;
 pub mod history;
 pub mod http;
 pub mod names;

@@ -37,6 +37,7 @@ pub struct Service {
     home: TempDir,
     child: Option<Child>,
     url: String,
+    ops: String,
     /// Speaks to it.
     pub client: Client,
 }
@@ -85,6 +86,7 @@ impl Builder {
             home: tempfile::tempdir()?,
             child: None,
             url: String::new(),
+            ops: String::new(),
             client: http::client()?,
         };
         service.start().await?;
@@ -166,6 +168,8 @@ impl Service {
             .as_str()
             .context("the ready file names no url")?
             .clone_into(&mut self.url);
+        let ops = said["ops"].as_str().unwrap_or_default();
+        ops.clone_into(&mut self.ops);
         Ok(())
     }
 
@@ -196,6 +200,12 @@ impl Service {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where it answers probes; empty without `--ops-listen`.
+    #[must_use]
+    pub fn ops(&self) -> &str {
+        &self.ops
     }
 
     /// Its process id; 0 when it does not run.

@@ -7,6 +7,7 @@ use filejobs_blobs::Sums;
 use filejobs_core::failure::{Failure, FailureCode};
 use filejobs_engine::child;
 use filejobs_engine::task::{Processor, Request, Step};
+use filejobs_metrics::table;
 use filejobs_queue::Delivery;
 use filejobs_store::{Claimed, TaskKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -17,6 +18,7 @@ use tracing::Instrument;
 
 use crate::blocks::PlannedPiece;
 use crate::config::{Backends, Config};
+use crate::counting;
 use crate::ending::{self, Ending};
 use crate::lease::{Hold, Leases};
 use crate::outputs::{self, Place};
@@ -52,6 +54,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) context: &'a Context,
     pub(crate) claimed: Claimed,
     pub(crate) lease: Hold<'a>,
+    /// From before the claim.
+    pub(crate) since: Instant,
 }
 
 /// How the engine's part of an attempt ended.
@@ -77,11 +81,13 @@ pub(crate) async fn handle(context: Arc<Context>, delivery: Delivery, slot: Owne
         task.id = %claimed.task,
         attempt = claimed.attempt
     );
+    counting::claimed(&claimed);
     let lease = context.leases.hold(&claimed, since);
     let attempt = Attempt {
         context: &context,
         claimed,
         lease,
+        since,
     };
     attempt.run(slot).instrument(span).await;
 }
@@ -134,6 +140,7 @@ impl Attempt<'_> {
             }
             Read::Lost => {
                 tracing::info!("the task was taken away; its engine is ended");
+                self.count(counting::End::TakenAway);
                 None
             }
             Read::Drained => {
@@ -180,6 +187,11 @@ impl Attempt<'_> {
                     let said = String::from_utf8_lossy(&ended.stderr);
                     tracing::warn!(status = %ended.status, said = %said.trim_end(), "the engine left no result");
                 }
+                table::ENGINE_ENDS.one([ending::why(
+                    ended.status,
+                    &ended.stderr,
+                    result.is_some(),
+                )]);
                 let judged = ending::judge(ended.status, &ended.stderr, result, limits);
                 // Whatever came of other bytes than those that were handed in is nothing.
                 let verdict = tokio::select! {
@@ -199,15 +211,18 @@ impl Attempt<'_> {
                 }
             }
             Ok(Followed::Killed) => {
+                table::ENGINE_ENDS.one(["stopped"]);
                 remove(Some(scratch)).await;
                 self.stopped().await
             }
             Ok(Followed::TimedOut) => {
+                table::ENGINE_ENDS.one(["clock"]);
                 remove(Some(scratch)).await;
                 Read::Ended(ending::took_too_long(at_most.as_secs()), None)
             }
             Err(error) => {
                 tracing::error!(%error, "the engine could not be started");
+                table::ENGINE_ENDS.one(["not_started"]);
                 remove(Some(scratch)).await;
                 Read::Ended(again("The parser could not be started."), None)
             }
@@ -243,7 +258,8 @@ impl Attempt<'_> {
         }
     }
 
-    fn piece(&self) -> Result<Option<PlannedPiece>, Ending> {
+    /// What it reads of its file; `None` for all of it.
+    pub(crate) fn piece(&self) -> Result<Option<PlannedPiece>, Ending> {
         match self.claimed.kind {
             TaskKind::Whole | TaskKind::Plan => Ok(None),
             TaskKind::Piece => serde_json::from_value(self.claimed.piece.clone())

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::attempt::Attempt;
 use crate::blocks::{PlannedPiece, sha256_of};
+use crate::counting::End;
 use crate::ending::{self, Ending};
 use crate::outputs::{self, Outputs};
 use crate::patience::patiently;
@@ -73,6 +74,10 @@ impl Attempt<'_> {
         };
         let (store, task) = (&self.context.backends.store, self.claimed.task);
         let attempt = self.lease.attempt();
+        let end = match &result.failure {
+            None => End::Done,
+            Some(failure) => End::Failed(failure.code),
+        };
         let done = match result.failure {
             None => {
                 self.commit(|| store.commit(task, attempt, commit.clone()))
@@ -85,6 +90,8 @@ impl Attempt<'_> {
         };
         match done {
             Ok(job) => {
+                self.count(end);
+                self.count_rows(&commit.tally);
                 self.tell(&job);
                 self.clean_up(&kept).await;
                 if job.status == JobState::Completed && self.context.config.delete_completed {
@@ -144,6 +151,7 @@ impl Attempt<'_> {
             .await;
         match done {
             Ok(()) => {
+                self.count(End::Done);
                 self.clean_up(&kept).await;
                 Ok(())
             }
@@ -211,6 +219,7 @@ impl Attempt<'_> {
         match refused.error {
             Error::Stale | Error::NotFound | Error::Illegal(_) => {
                 tracing::info!("the task was taken away; its results are dropped");
+                self.count(End::TakenAway);
                 Ok(())
             }
             error => {
@@ -272,8 +281,11 @@ impl Attempt<'_> {
             .commit(|| store.fail(task, attempt, failure.clone(), None))
             .await;
         match done {
-            Ok(job) => self.tell(&job),
-            Err(refused) => Self::tell_refused(&refused),
+            Ok(job) => {
+                self.count(End::Failed(failure.code));
+                self.tell(&job);
+            }
+            Err(refused) => self.tell_refused(&refused),
         }
     }
 
@@ -299,8 +311,9 @@ impl Attempt<'_> {
             let store = &backends.store;
             store.retry_task(task, attempt, &failure, not_before)
         });
-        if let Err(refused) = done.await {
-            Self::tell_refused(&refused);
+        match done.await {
+            Ok(()) => self.count(End::Retried(failure.code)),
+            Err(refused) => self.tell_refused(&refused),
         }
     }
 
@@ -310,8 +323,11 @@ impl Attempt<'_> {
         let attempt = self.lease.attempt();
         let done = self.commit(|| store.release(task, attempt));
         match done.await {
-            Ok(()) => tracing::info!("the task is given back: the worker stops"),
-            Err(refused) => Self::tell_refused(&refused),
+            Ok(()) => {
+                self.count(End::Released);
+                tracing::info!("the task is given back: the worker stops");
+            }
+            Err(refused) => self.tell_refused(&refused),
         }
     }
 
@@ -325,8 +341,9 @@ impl Attempt<'_> {
         );
     }
 
-    fn tell_refused(refused: &Refused) {
+    fn tell_refused(&self, refused: &Refused) {
         if refused.error.class() == ErrorClass::Conflict {
+            self.count(End::TakenAway);
             tracing::info!("the task was taken away meanwhile");
         } else {
             // The lease ends by itself, and the scheduler takes the task on.

@@ -40,6 +40,27 @@ pub(crate) fn judge(
     }
 }
 
+/// Why a child ended, in a word for metrics.
+pub(crate) fn why(status: ExitStatus, stderr: &[u8], left_result: bool) -> &'static str {
+    if left_result {
+        return "result";
+    }
+    if OUT_OF_MEMORY.iter().any(|words| says(stderr, words)) {
+        return "memory";
+    }
+    let signal = status.signal();
+    let is = |wanted: Signal| signal == Some(wanted.as_raw());
+    match status.code().and_then(|code| u8::try_from(code).ok()) {
+        Some(exit::READ) => "unreadable",
+        Some(exit::WRITE) => "unwritable",
+        Some(exit::NO_SPACE) => "disk_full",
+        _ if is(Signal::XCPU) => "cpu_time",
+        _ if is(Signal::XFSZ) => "file_size",
+        _ if is(Signal::KILL) => "system_killed",
+        _ => "crash",
+    }
+}
+
 fn judge_result(result: RunResult) -> Ending {
     if let Err(failure) = result.tally.check() {
         return Ending::Final(failure);
@@ -179,32 +200,71 @@ mod tests {
     #[test]
     fn every_end_without_a_result_has_its_code_and_its_chance() {
         use FailureCode::{BackendUnavailable, LimitExceeded, ParserCrash, SourceUnreadable};
-        let table: [(ExitStatus, &str, FailureCode, bool); 13] = [
-            (signalled(Signal::XCPU), "", LimitExceeded, false),
-            (signalled(Signal::XFSZ), "", LimitExceeded, false),
-            (signalled(Signal::KILL), "", LimitExceeded, true),
+        let table: [(ExitStatus, &str, FailureCode, bool, &str); 13] = [
+            (
+                signalled(Signal::XCPU),
+                "",
+                LimitExceeded,
+                false,
+                "cpu_time",
+            ),
+            (
+                signalled(Signal::XFSZ),
+                "",
+                LimitExceeded,
+                false,
+                "file_size",
+            ),
+            (
+                signalled(Signal::KILL),
+                "",
+                LimitExceeded,
+                true,
+                "system_killed",
+            ),
             (
                 signalled(Signal::ABORT),
                 "memory allocation of 64 bytes failed",
                 LimitExceeded,
                 false,
+                "memory",
             ),
             (
                 exited(101),
                 "panicked at stages.rs:1:1\nfailed to spawn thread",
                 LimitExceeded,
                 false,
+                "memory",
             ),
-            (signalled(Signal::ABORT), "", ParserCrash, true),
-            (signalled(Signal::SEGV), "", ParserCrash, true),
-            (exited(101), "panicked at src/csv.rs:1:1", ParserCrash, true),
-            (exited(exit::ENDED), "", ParserCrash, true),
-            (exited(exit::REQUEST), "", ParserCrash, true),
-            (exited(exit::READ), "", SourceUnreadable, true),
-            (exited(exit::WRITE), "", BackendUnavailable, true),
-            (exited(exit::NO_SPACE), "", BackendUnavailable, true),
+            (signalled(Signal::ABORT), "", ParserCrash, true, "crash"),
+            (signalled(Signal::SEGV), "", ParserCrash, true, "crash"),
+            (
+                exited(101),
+                "panicked at src/csv.rs:1:1",
+                ParserCrash,
+                true,
+                "crash",
+            ),
+            (exited(exit::ENDED), "", ParserCrash, true, "crash"),
+            (exited(exit::REQUEST), "", ParserCrash, true, "crash"),
+            (exited(exit::READ), "", SourceUnreadable, true, "unreadable"),
+            (
+                exited(exit::WRITE),
+                "",
+                BackendUnavailable,
+                true,
+                "unwritable",
+            ),
+            (
+                exited(exit::NO_SPACE),
+                "",
+                BackendUnavailable,
+                true,
+                "disk_full",
+            ),
         ];
-        for (status, stderr, code, again) in table {
+        for (status, stderr, code, again, word) in table {
+            assert_eq!(why(status, stderr.as_bytes(), false), word);
             let (failure, another) =
                 match judge(status, stderr.as_bytes(), None, &Limits::default()) {
                     Ending::Again(failure) => (failure, true),
@@ -227,6 +287,7 @@ mod tests {
                 &Limits::default(),
             );
             assert_eq!(ending, Ending::Result(Box::new(result)));
+            assert_eq!(why(signalled(Signal::SEGV), b"", true), "result");
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use filejobs_core::{JobId, TaskId};
 use filejobs_engine::task::Progress;
+use filejobs_metrics::table;
 use filejobs_store::{Change, ChangeKind, Claimed, Held};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -149,10 +150,12 @@ impl Leases {
             Ok(Err(error)) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::warn!(%error, cause, held = held.len(), "leases were not renewed");
+                table::RENEWALS_FAILED.one([]);
                 return;
             }
             Err(_) => {
                 tracing::warn!(held = held.len(), "leases were not renewed in time");
+                table::RENEWALS_FAILED.one([]);
                 return;
             }
         };

@@ -16,6 +16,7 @@ mod attempt;
 mod blocks;
 mod commit;
 mod config;
+mod counting;
 mod ending;
 mod lease;
 mod once;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filejobs_core::{ErrorClass, Sources};
+use filejobs_metrics::table;
 use filejobs_store::WorkerInfo;
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -229,6 +230,8 @@ async fn keep_listed(context: Arc<Context>, ended: CancellationToken) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while or_stop(&ended, tick.tick()).await.is_some() {
         let info = info(&context, started_at);
+        table::WORKER_SLOTS.set(["busy"], info.busy);
+        table::WORKER_SLOTS.set(["free"], info.slots.saturating_sub(info.busy));
         match tokio::time::timeout(BEAT_TIMEOUT, store.beat(&info)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "the list of workers was not updated"),

@@ -82,6 +82,12 @@ pub(crate) fn of(method: &Method, route: &str) -> Access {
     entry.map_or(Needs(Admin), |(_, access)| *access)
 }
 
+/// The path of a route as it stands in the table.
+pub(crate) fn template(route: &str) -> Option<&'static str> {
+    let mut paths = TABLE.iter().map(|((_, path), _)| *path);
+    paths.find(|path| *path == route)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

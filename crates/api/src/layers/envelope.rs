@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use filejobs_metrics::table;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, REFERRER_POLICY, VARY,
     X_CONTENT_TYPE_OPTIONS,
@@ -16,6 +17,7 @@ use tracing::Instrument;
 
 use super::request_id::{HEADER, RequestId};
 use crate::App;
+use crate::auth::access;
 use crate::problem::{self, Code, Problem};
 
 /// Wraps every request.
@@ -46,7 +48,9 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
     if let Some(problem) = &problem {
         write_body(&mut response, problem, &call.path, &id);
     }
-    span.in_scope(|| call.log(response.status(), problem.as_ref(), started.elapsed()));
+    let took = started.elapsed();
+    call.count(response.status(), problem.as_ref(), took);
+    span.in_scope(|| call.log(response.status(), problem.as_ref(), took));
     let headers = response.headers_mut();
     headers.insert(HEADER, id.to_header());
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -113,7 +117,14 @@ fn write_body(response: &mut Response, problem: &Problem, path: &str, id: &Reque
     *response.body_mut() = Body::from(body);
 }
 
-/// What was asked for, for the log.
+/// The name of a method as metrics have it: callers can make up others.
+fn method(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    let known = KNOWN.into_iter().find(|known| *known == method.as_str());
+    known.unwrap_or("other")
+}
+
+/// What was asked for, for metrics and the log.
 struct Call {
     method: Method,
     path: String,
@@ -121,6 +132,23 @@ struct Call {
 }
 
 impl Call {
+    /// Counts the call. Every label is one of ours, whatever was asked for.
+    fn count(&self, status: StatusCode, problem: Option<&Problem>, took: Duration) {
+        let route = self.route.as_ref().map(MatchedPath::as_str);
+        let route = route.and_then(access::template).unwrap_or("other");
+        let class = match status.as_u16() {
+            100..=199 => "1xx",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            _ => "5xx",
+        };
+        table::HTTP_DURATION.observe([method(&self.method), route, class], took);
+        if let Some(problem) = problem {
+            table::HTTP_PROBLEMS.one([problem.code().as_str()]);
+        }
+    }
+
     fn log(&self, status: StatusCode, problem: Option<&Problem>, took: Duration) {
         let (status, ms) = (status.as_u16(), took.as_secs_f64() * 1000.0);
         let (method, path) = (self.method.as_str(), self.path.as_str());

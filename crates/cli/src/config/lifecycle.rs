@@ -69,11 +69,11 @@ impl LifecycleArgs {
     }
 }
 
-/// The listener for probes.
+/// The listener for probes and metrics.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Operations")]
 pub(crate) struct OpsArgs {
-    /// Where `/livez` and `/readyz` are answered, without keys; `none` for nowhere
+    /// Where `/livez`, `/readyz` and `/metrics` are answered, without keys; `none` for nowhere
     #[arg(
         long,
         env = "FILEJOBS_OPS_LISTEN",

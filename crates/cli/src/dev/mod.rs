@@ -7,6 +7,8 @@ mod lock;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,6 +16,7 @@ use clap::Args;
 use filejobs_api::App;
 use filejobs_core::retry::RetryPolicy;
 use filejobs_core::{Limits, Quotas};
+use filejobs_metrics::Process;
 use filejobs_scheduler::webhook;
 use reqwest::Url;
 use tokio::net::TcpListener;
@@ -26,6 +29,7 @@ use crate::config::{
 use crate::exit::{Exit, Outcome};
 use crate::options::FileOptions;
 use crate::services::backends::Backends;
+use crate::services::ops::{Needs, Ops, OpsServer};
 use crate::services::{self, Running, ready, stop, worker_config};
 use crate::terminal;
 
@@ -45,6 +49,10 @@ pub(crate) struct Dev {
     /// Where to listen [default: 127.0.0.1:8080, or a free port when that is taken]
     #[arg(long, env = "FILEJOBS_LISTEN", value_name = "ADDRESS:PORT")]
     listen: Option<String>,
+
+    /// Where `/livez`, `/readyz` and `/metrics` are answered, without keys [default: nowhere]
+    #[arg(long, env = "FILEJOBS_OPS_LISTEN", value_name = "ADDRESS:PORT")]
+    ops_listen: Option<String>,
 
     /// Write address and process id into this file, as JSON, once requests are answered
     #[arg(long, value_name = "FILE")]
@@ -88,6 +96,7 @@ pub(crate) struct Dev {
 /// What the arguments come to.
 struct Settings {
     listen: Option<SocketAddr>,
+    ops: Option<SocketAddr>,
     place: Place,
     processing: Processing,
     retry: RetryPolicy,
@@ -119,11 +128,14 @@ impl Dev {
         let mut problems = Problems::default();
         let listen = given(self.listen.as_deref());
         let listen = listen.and_then(|text| problems.address("FILEJOBS_LISTEN (--listen)", text));
+        let ops = given(self.ops_listen.as_deref()).filter(|text| *text != "none");
+        let ops = ops.and_then(|text| problems.address("FILEJOBS_OPS_LISTEN (--ops-listen)", text));
         self.data.check(&mut problems);
         let files = self.data.data_dir.join("files");
         let place = self.storage.read(Some(files.clone()), &mut problems);
         let settings = Settings {
             listen,
+            ops,
             place: place.unwrap_or(Place::Folder(files)),
             processing: self.processing.read(self.data.scratch(), &mut problems),
             retry: self.retry.read(&mut problems),
@@ -157,11 +169,18 @@ impl Dev {
             AuthMode::Keys
         };
         let auth = settings.door.mode.unwrap_or(usual);
+        let mut facts = vec![("url", base.as_str().trim_end_matches('/').to_owned())];
+        let ops = match settings.ops {
+            Some(address) => Some(watch(address, &stop, &mut facts).await?),
+            None => None,
+        };
         let backends = Backends::embedded(&self.data, &settings.place).await?;
         let running = start(&backends, settings, auth, listener, &stop).await?;
+        if let Some((ops, _)) = &ops {
+            ops.started(&backends);
+        }
         if let Some(path) = &self.ready_file {
-            let url = base.as_str().trim_end_matches('/').to_owned();
-            ready::write(path, &[("url", url)])?;
+            ready::write(path, &facts)?;
         }
         self.greet(&base, address, moved, auth)?;
         if let Some(file) = &self.file {
@@ -183,7 +202,11 @@ impl Dev {
         if !stop.is_cancelled() {
             terminal::line("Serving until Ctrl-C.")?;
         }
-        running.until_stopped(GRACE, &stop).await?;
+        let ran = running.until_stopped(GRACE, &stop).await;
+        if let Some((_, server)) = ops {
+            server.end().await;
+        }
+        ran?;
         Ok(Exit::Clean)
     }
 
@@ -222,6 +245,25 @@ impl Dev {
         terminal::line("")?;
         Ok(())
     }
+}
+
+/// Listens for probes, and records metrics from here on.
+async fn watch(
+    address: SocketAddr,
+    stop: &CancellationToken,
+    facts: &mut Vec<(&'static str, String)>,
+) -> anyhow::Result<(Arc<Ops>, OpsServer)> {
+    let needs = Needs {
+        redis: true,
+        storage: true,
+    };
+    let ops = Ops::new(needs, stop.clone());
+    // The one scheduler there is.
+    ops.tell_leader(Arc::new(AtomicBool::new(true)));
+    let processes = [Process::Api, Process::Worker, Process::Scheduler];
+    let (address, server) = ops.listen(address, &processes).await?;
+    facts.push(("ops", format!("http://{address}")));
+    Ok((ops, server))
 }
 
 /// Starts scheduler, worker and API; requests are answered from here on.

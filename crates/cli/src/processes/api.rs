@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use anyhow::Context as _;
 use clap::Args;
 use filejobs_api::App;
+use filejobs_metrics::Process;
 use tokio::net::TcpListener;
 
 use super::{CommonArgs, Starting, block_on};
@@ -52,7 +53,7 @@ impl Api {
                 redis: false,
                 storage: true,
             };
-            let starting = common.begin(needs).await?;
+            let starting = common.begin(Process::Api, needs).await?;
             let work = async |backends: Backends, starting: &mut Starting| {
                 if let Some(key) = &door.bootstrap {
                     crate::keys::bootstrap(&*backends.store, key).await?;

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use filejobs_core::Sources;
+use filejobs_metrics::Process;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{
@@ -83,8 +84,8 @@ struct Starting {
 }
 
 impl Common {
-    /// Listens for probes and signals. `problems` must have been told before: nothing is missing then.
-    async fn begin(self, needs: Needs) -> anyhow::Result<Starting> {
+    /// Listens for probes and signals, as `process`. `problems` must have been told before: nothing is missing then.
+    async fn begin(self, process: Process, needs: Needs) -> anyhow::Result<Starting> {
         let remote = self
             .remote
             .ok_or_else(|| anyhow::anyhow!("the settings were not checked"))?;
@@ -97,7 +98,7 @@ impl Common {
         let mut facts = Vec::new();
         let mut server = None;
         if let Some(address) = self.ops {
-            let (address, listening) = ops.listen(address).await?;
+            let (address, listening) = ops.listen(address, &[process]).await?;
             facts.push(("ops", format!("http://{address}")));
             server = Some(listening);
         }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use filejobs_core::SchedulerId;
+use filejobs_metrics::Process;
 use filejobs_scheduler::Election;
 
 use super::{CommonArgs, Starting, block_on};
@@ -50,7 +51,7 @@ impl Scheduler {
                 redis: false,
                 storage: false,
             };
-            let starting = common.begin(needs).await?;
+            let starting = common.begin(Process::Scheduler, needs).await?;
             let work = async |backends: Backends, starting: &mut Starting| {
                 let election = Election::new(SchedulerId::new(&*starting.remote.name));
                 starting.ops.tell_leader(election.leads.clone());

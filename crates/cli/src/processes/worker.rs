@@ -2,6 +2,7 @@
 
 use clap::Args;
 use filejobs_core::WorkerId;
+use filejobs_metrics::Process;
 
 use super::{CommonArgs, Starting, block_on};
 use crate::config::{Connections, LimitArgs, Problems, ProcessingArgs, RetryArgs};
@@ -40,7 +41,7 @@ impl Worker {
                 redis: true,
                 storage: true,
             };
-            let starting = common.begin(needs).await?;
+            let starting = common.begin(Process::Worker, needs).await?;
             let work = async |backends: Backends, starting: &mut Starting| {
                 let id = WorkerId::new(&*starting.remote.name);
                 let grace = starting.lifecycle.grace;

@@ -2,6 +2,7 @@
 //! the processes that have one each.
 
 pub(crate) mod backends;
+mod figures;
 pub(crate) mod ops;
 pub(crate) mod ready;
 pub(crate) mod stop;

@@ -1,4 +1,4 @@
-//! The listener for probes, apart from the one for callers: orchestrators and monitoring reach it without a key.
+//! The listener for probes and metrics, apart from the one for callers: orchestrators and monitoring reach it without a key.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,16 +7,22 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::extract::State;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use filejobs_api::{Condition, Probes, Timeouts};
+use filejobs_metrics::Process;
+use filejobs_metrics::exporter::MEDIA_TYPE;
+use filejobs_store::Store;
 use reqwest::StatusCode;
+use reqwest::header::CONTENT_TYPE;
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::backends::Backends;
+use super::figures::Figures;
 
 /// How long a probe under way may take once the process ends.
 const GRACE: Duration = Duration::from_secs(1);
@@ -34,7 +40,7 @@ pub(crate) struct Needs {
 #[derive(Debug)]
 pub(crate) struct Ops {
     needs: Needs,
-    probes: OnceLock<Probes>,
+    backends: OnceLock<(Probes, Arc<dyn Store>)>,
     leads: OnceLock<Arc<AtomicBool>>,
     stop: CancellationToken,
 }
@@ -44,7 +50,7 @@ impl Ops {
     pub(crate) fn new(needs: Needs, stop: CancellationToken) -> Arc<Self> {
         Arc::new(Self {
             needs,
-            probes: OnceLock::new(),
+            backends: OnceLock::new(),
             leads: OnceLock::new(),
             stop,
         })
@@ -58,12 +64,13 @@ impl Ops {
     /// The process does its work from here on, as long as these answer.
     pub(crate) fn started(&self, backends: &Backends) {
         // It starts once.
-        let _ = self.probes.set(Probes::new(
+        let probes = Probes::new(
             backends.store.clone(),
             backends.queue.clone(),
             backends.blobs.clone(),
             backends.places,
-        ));
+        );
+        let _ = self.backends.set((probes, backends.store.clone()));
     }
 
     /// Tells, too, whether this scheduler leads.
@@ -71,34 +78,43 @@ impl Ops {
         let _ = self.leads.set(leads);
     }
 
-    /// Listens, and answers until the process ends. Where it listens.
+    /// Listens, and answers until the process ends, which does the work of `processes`. Where it listens.
     pub(crate) async fn listen(
         self: &Arc<Self>,
         address: SocketAddr,
+        processes: &[Process],
     ) -> anyhow::Result<(SocketAddr, OpsServer)> {
         let listener = TcpListener::bind(address).await.with_context(|| {
             format!(
-                "{address} cannot be listened on for probes; choose another with --ops-listen (FILEJOBS_OPS_LISTEN)"
+                "{address} cannot be listened on for probes and metrics; choose another with --ops-listen (FILEJOBS_OPS_LISTEN)"
             )
         })?;
         let address = listener.local_addr()?;
+        let figures = Arc::new(Figures::install(processes)?);
+        let shown = (Arc::clone(self), Arc::clone(&figures));
         let router = Router::new()
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
-            .with_state(Arc::clone(self));
+            .with_state(Arc::clone(self))
+            .route("/metrics", get(metrics).with_state(shown));
         let end = CancellationToken::new();
         let timeouts = Timeouts {
             grace: GRACE,
             ..Timeouts::default()
         };
         let ended = end.clone().cancelled_owned();
-        let task = tokio::spawn(filejobs_api::serve_small(listener, router, timeouts, ended));
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                () = filejobs_api::serve_small(listener, router, timeouts, ended) => {}
+                () = figures.tidy() => {}
+            }
+        });
         Ok((address, OpsServer { end, task }))
     }
 
     async fn readiness(&self) -> Readiness {
-        let conditions = match self.probes.get() {
-            Some(probes) => Some(probes.conditions().await),
+        let conditions = match self.backends.get() {
+            Some((probes, _)) => Some(probes.conditions().await),
             None => None,
         };
         let down = |condition: Condition| condition == Condition::Down;
@@ -122,6 +138,17 @@ impl Ops {
             storage: conditions.map(|c| c[2]),
             leads: leads.map(|leads| leads.load(Ordering::Relaxed)),
         }
+    }
+
+    /// What `/metrics` answers.
+    async fn figures(&self, figures: &Figures) -> String {
+        let Some((probes, store)) = self.backends.get() else {
+            return figures.page(None).await;
+        };
+        figures.note(probes.conditions().await, store.connections());
+        let leads = self.leads.get();
+        let leads = leads.is_some_and(|leads| leads.load(Ordering::Relaxed));
+        figures.page(leads.then_some(&**store)).await
     }
 }
 
@@ -167,6 +194,12 @@ struct Readiness {
 /// The process answers: killing it would mend nothing.
 async fn livez() -> &'static str {
     "ok\n"
+}
+
+/// What it counted and measured.
+async fn metrics(State((ops, figures)): State<(Arc<Ops>, Arc<Figures>)>) -> impl IntoResponse {
+    let page = ops.figures(&figures).await;
+    ([(CONTENT_TYPE, MEDIA_TYPE)], page)
 }
 
 /// Whether it does its work.

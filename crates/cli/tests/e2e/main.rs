@@ -15,6 +15,7 @@ mod events;
 mod hostile;
 mod keys;
 mod lifecycle;
+mod metrics;
 mod processes;
 mod uploads;
 mod webhooks;

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use filejobs_metrics::table;
 use filejobs_store::{ChangeKind, Delivery, DeliveryAttempt, NextDelivery};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
@@ -163,6 +164,7 @@ async fn deliver(
     };
     let took = begin.elapsed();
     let next = schedule.next(&delivery, answer, clock.now());
+    count(next, took);
     tell(&delivery, answer, next, took);
     let attempt = DeliveryAttempt {
         at,
@@ -184,6 +186,16 @@ async fn deliver(
 
 fn pause_until(at: Timestamp, now: Timestamp) -> Duration {
     at.duration_since(now).try_into().unwrap_or(Duration::ZERO)
+}
+
+fn count(next: NextDelivery, took: Duration) {
+    let result = match next {
+        NextDelivery::Delivered => "delivered",
+        NextDelivery::At(_) => "retried",
+        NextDelivery::Abandoned => "abandoned",
+    };
+    table::WEBHOOK_ATTEMPTS.one([result]);
+    table::WEBHOOK_DURATION.observe([], took);
 }
 
 fn tell(delivery: &Delivery, answer: Answer, next: NextDelivery, took: Duration) {

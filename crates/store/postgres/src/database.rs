@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filejobs_core::{JobId, Sources};
+use filejobs_store::counting::Count;
 use filejobs_store::{Change, ChangeKind, Error};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -80,13 +81,25 @@ pub(crate) struct Unit {
     callers_now: Timestamp,
     /// Names the transaction, when what becomes of it must be known.
     name: Option<String>,
+    news: News,
+}
+
+/// What a unit tells once it is committed.
+#[derive(Debug, Default)]
+struct News {
     changes: Vec<Change>,
+    counts: Vec<Count>,
 }
 
 impl Unit {
     /// Tells listeners of a change, once the unit is committed.
     pub(crate) fn changed(&mut self, job: JobId, kind: ChangeKind) {
-        self.changes.push(Change { job, kind });
+        self.news.changes.push(Change { job, kind });
+    }
+
+    /// Counts something, once the unit is committed.
+    pub(crate) fn count(&mut self, count: Count) {
+        self.news.counts.push(count);
     }
 
     /// A time of the caller's clock on the database's.
@@ -227,9 +240,11 @@ impl Database {
         let mut unit = self.begin(mode).await?;
         match timeout(UNIT, work(&mut unit)).await {
             Ok(Ok(value)) => {
-                for change in self.commit(unit).await? {
+                let News { changes, counts } = self.commit(unit).await?;
+                for change in changes {
                     self.feed.tell(change);
                 }
+                counts.into_iter().for_each(Count::record);
                 Ok(value)
             }
             Ok(Err(problem)) => {
@@ -264,7 +279,7 @@ impl Database {
             callers_now,
             name: row.try_get(1)?,
             sources: self.sources.clone(),
-            changes: Vec::new(),
+            news: News::default(),
         })
     }
 
@@ -277,18 +292,18 @@ impl Database {
     }
 
     /// Commits, and finds out whether nothing came of it when the connection is lost meanwhile.
-    async fn commit(&self, unit: Unit) -> Result<Vec<Change>> {
+    async fn commit(&self, unit: Unit) -> Result<News> {
         let Unit {
             mut connection,
             name,
-            changes,
+            news,
             ..
         } = unit;
         let committed = timeout(UNIT, sqlx::raw_sql("COMMIT").execute(&mut *connection)).await;
         let lost = match committed {
             Ok(Ok(_)) => {
                 connection.give_back();
-                return Ok(changes);
+                return Ok(news);
             }
             Ok(Err(error)) if Trouble::of(&error) != Trouble::Lost => return Err(error.into()),
             Ok(Err(error)) => error,

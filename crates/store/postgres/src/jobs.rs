@@ -1,6 +1,7 @@
 //! Jobs: made, read, locked.
 
 use filejobs_core::{JobEvent, JobId, JobState, TaskId};
+use filejobs_store::counting::Count;
 use filejobs_store::rows::{self, int};
 use filejobs_store::{ChangeKind, Error, Idempotency, Job, NewJob, telling};
 use jiff::Timestamp;
@@ -110,6 +111,7 @@ pub(crate) async fn create(unit: &mut Unit, new: &NewJob) -> Result<Job> {
     }
     let status = JobState::Queued;
     let job = insert(unit, new, status).await?;
+    unit.count(Count::created(new));
     unit.changed(new.id, ChangeKind::State);
     unit.changed(new.id, ChangeKind::Work);
     Ok(job.read()?)

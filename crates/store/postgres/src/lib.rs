@@ -41,11 +41,11 @@ use filejobs_core::failure::Failure;
 use filejobs_core::waiting::Wait;
 use filejobs_core::{JobId, KeyPrefix, Namespace, Quotas, SchedulerId, Sources, TaskId, WorkerId};
 use filejobs_store::{
-    Change, Claimed, DeadLetter, Delivery, DeliveryAttempt, DeliveryId, DeliveryRecord, Event,
-    Expired, FindingCursor, FindingFilter, Held, Job, JobCursor, JobFilter, Leadership, Listed,
-    NewApiKey, NewJob, NextDelivery, Page, PlanCommit, QueueStats, Reservation, Result, Running,
-    Store, StoredApiKey, StoredFinding, StoredPart, TaskCommit, Ticket, Tombstone, Waiting,
-    WorkerInfo,
+    Change, Claimed, Connections, DeadLetter, Delivery, DeliveryAttempt, DeliveryId,
+    DeliveryRecord, Event, Expired, FindingCursor, FindingFilter, Held, Job, JobCursor, JobFilter,
+    Leadership, Listed, NewApiKey, NewJob, NextDelivery, Page, PlanCommit, QueueStats, Reservation,
+    Result, Running, Store, StoredApiKey, StoredFinding, StoredPart, TaskCommit, Ticket, Tombstone,
+    Waiting, WorkerInfo,
 };
 use jiff::Timestamp;
 use sqlx::postgres::PgPool;
@@ -181,6 +181,15 @@ impl Store for PostgresStore {
         look!(self, "answering", [], |connection| database::can_write(
             connection
         ))
+    }
+
+    fn connections(&self) -> Connections {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        Connections {
+            used: self.pool.size().saturating_sub(idle),
+            idle,
+            most: self.pool.options().get_max_connections(),
+        }
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {

@@ -1,6 +1,7 @@
 //! What is told of a job, written in the transaction that changes it.
 
 use filejobs_core::JobId;
+use filejobs_store::counting::Count;
 use filejobs_store::rows::{self, int};
 use filejobs_store::{Event, Job, telling};
 use serde_json::Value;
@@ -35,6 +36,9 @@ pub(crate) async fn event(
 
 /// Tells of the end of `job`, as it is after it: its last two events and, when someone wants it, a webhook.
 pub(crate) async fn ended(unit: &mut Unit, job: &Job) -> Result<()> {
+    if let Some(count) = Count::ended(job) {
+        unit.count(count);
+    }
     let now = Time::from(unit.now);
     sqlx::query!(
         "INSERT INTO events (job, id, kind, at, data)

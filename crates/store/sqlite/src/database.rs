@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filejobs_core::{JobId, Sources};
-use filejobs_store::{Change, ChangeKind, Error};
+use filejobs_store::counting::Count;
+use filejobs_store::{Change, ChangeKind, Connections, Error};
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::sqlite::{
@@ -64,12 +65,18 @@ pub(crate) struct Unit {
     /// The time of everything in this unit, to the microsecond that is stored.
     pub(crate) now: Timestamp,
     changes: Vec<Change>,
+    counts: Vec<Count>,
 }
 
 impl Unit {
     /// Tells listeners of a change, once the unit is committed.
     pub(crate) fn changed(&mut self, job: JobId, kind: ChangeKind) {
         self.changes.push(Change { job, kind });
+    }
+
+    /// Counts something, once the unit is committed.
+    pub(crate) fn count(&mut self, count: Count) {
+        self.counts.push(count);
     }
 }
 
@@ -118,6 +125,17 @@ impl Database {
     /// A new listener.
     pub(crate) fn changes(&self) -> broadcast::Receiver<Change> {
         self.changes.subscribe()
+    }
+
+    /// Its connections: the one that writes, and the readers.
+    pub(crate) fn connections(&self) -> Connections {
+        let idle = u32::try_from(self.readers.num_idle()).unwrap_or(u32::MAX);
+        let writing = u32::from(self.writer.try_lock().is_err());
+        Connections {
+            used: self.readers.size().saturating_sub(idle) + writing,
+            idle: idle + (1 - writing),
+            most: READERS + 1,
+        }
     }
 
     /// The time now, to the microsecond that is stored.
@@ -169,6 +187,7 @@ impl Database {
             sources: self.sources.clone(),
             now: self.now(),
             changes: Vec::new(),
+            counts: Vec::new(),
         };
         let outcome = work(&mut unit).await;
         let end = if outcome.is_ok() {
@@ -179,6 +198,7 @@ impl Database {
         let Unit {
             mut connection,
             changes,
+            counts,
             ..
         } = unit;
         let ended = sqlx::query(end).execute(&mut connection).await;
@@ -195,6 +215,7 @@ impl Database {
             // No listener is fine.
             let _ = self.changes.send(change);
         }
+        counts.into_iter().for_each(Count::record);
         Ok(value)
     }
 

@@ -1,6 +1,7 @@
 //! Jobs: made, read, listed.
 
 use filejobs_core::{JobId, JobState};
+use filejobs_store::counting::Count;
 use filejobs_store::rows::{self, Reading, int};
 use filejobs_store::{
     ChangeKind, Error, Idempotency, Job, JobCursor, JobFilter, Listed, NewJob, Page, telling,
@@ -71,6 +72,7 @@ pub(crate) async fn create(unit: &mut Unit, new: NewJob) -> Result<Job> {
     insert(unit, &new, status).await?;
     tasks::insert(unit, new.id, std::slice::from_ref(&new.task)).await?;
     outbox::event(unit, new.id, 1, telling::STATE, &telling::state(status, 0)).await?;
+    unit.count(Count::created(&new));
     unit.changed(new.id, ChangeKind::State);
     unit.changed(new.id, ChangeKind::Work);
     get(&mut unit.connection, new.id).await

@@ -33,11 +33,11 @@ use filejobs_core::failure::Failure;
 use filejobs_core::waiting::Wait;
 use filejobs_core::{JobId, KeyPrefix, Namespace, Quotas, SchedulerId, Sources, TaskId, WorkerId};
 use filejobs_store::{
-    Change, Claimed, DeadLetter, Delivery, DeliveryAttempt, DeliveryId, DeliveryRecord, Event,
-    Expired, FindingCursor, FindingFilter, Held, Job, JobCursor, JobFilter, Leadership, Listed,
-    NewApiKey, NewJob, NextDelivery, Page, PlanCommit, QueueStats, Reservation, Result, Running,
-    Store, StoredApiKey, StoredFinding, StoredPart, TaskCommit, Ticket, Tombstone, Waiting,
-    WorkerInfo,
+    Change, Claimed, Connections, DeadLetter, Delivery, DeliveryAttempt, DeliveryId,
+    DeliveryRecord, Event, Expired, FindingCursor, FindingFilter, Held, Job, JobCursor, JobFilter,
+    Leadership, Listed, NewApiKey, NewJob, NextDelivery, Page, PlanCommit, QueueStats, Reservation,
+    Result, Running, Store, StoredApiKey, StoredFinding, StoredPart, TaskCommit, Ticket, Tombstone,
+    Waiting, WorkerInfo,
 };
 use jiff::Timestamp;
 use tokio::sync::broadcast;
@@ -119,6 +119,10 @@ impl Store for SqliteStore {
                 .await?;
             Ok(())
         })
+    }
+
+    fn connections(&self) -> Connections {
+        self.database.connections()
     }
 
     fn changes(&self) -> broadcast::Receiver<Change> {
