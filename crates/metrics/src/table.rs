@@ -210,7 +210,7 @@ table! {
 
     // --- objects ------------------------------------------------------------------------------------------
     Gauge MIRROR_DRIFT = "filejobs_mirror_drift" [] by &[Controller];
-        "FileJob objects and jobs that did not agree when they were last compared."
+        "Objects and jobs that did not agree when they were last compared."
     Histogram MIRROR_LAG = "filejobs_mirror_lag_seconds" [] by &[Controller], in ANSWERS;
         "Time from a job's end to the end in the status of its object."
 

@@ -53,7 +53,7 @@ impl Figures {
     }
 
     /// Notes how this process gets on with its back ends.
-    pub(crate) fn note(&self, conditions: [Condition; 3], connections: Connections) {
+    pub(crate) fn note(conditions: [Condition; 3], connections: Connections) {
         for (backend, condition) in ["db", "redis", "storage"].into_iter().zip(conditions) {
             let up = condition != Condition::Down;
             table::BACKEND_UP.set([backend], u8::from(up));

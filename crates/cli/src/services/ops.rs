@@ -145,7 +145,7 @@ impl Ops {
         let Some((probes, store)) = self.backends.get() else {
             return figures.page(None).await;
         };
-        figures.note(probes.conditions().await, store.connections());
+        Figures::note(probes.conditions().await, store.connections());
         let leads = self.leads.get();
         let leads = leads.is_some_and(|leads| leads.load(Ordering::Relaxed));
         figures.page(leads.then_some(&**store)).await
