@@ -103,7 +103,9 @@ impl Lost {
         let stop = Arc::new(AtomicBool::new(false));
         let (seen, stopped, of) = (tickets.clone(), stop.clone(), database.clone());
         let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
+            loop {
+                // Asked first: what went on before the end is seen by a last look.
+                let last = stopped.load(Ordering::Relaxed);
                 let there = published(&of);
                 let mut tickets = seen.lock().unwrap();
                 let Tickets { missing, worst, .. } = &mut *tickets;
@@ -112,6 +114,9 @@ impl Lost {
                     there.contains(ticket)
                 });
                 drop(tickets);
+                if last {
+                    break;
+                }
                 std::thread::sleep(LOOK_EVERY);
             }
         });
