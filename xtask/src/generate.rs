@@ -28,6 +28,7 @@ const FILES: &[Generated] = &[
     ("charts/filejobs/values.schema.json", chart::schema),
     ("charts/filejobs/README.md", chart::readme),
     ("docs/metrics.md", || print(&["metrics"])),
+    ("crds/filejobs.dev_filejobs.yaml", || print(&["crd"])),
 ];
 
 /// Each writes what the checked queries of a store mean to its database, so that the crate builds without one.

@@ -80,6 +80,9 @@ pub(crate) enum Command {
     /// Print the description of the HTTP API (OpenAPI 3.1)
     Openapi,
 
+    /// Print the definition of `FileJob` for a Kubernetes cluster
+    Crd,
+
     /// Print the page of all metrics: what docs/metrics.md is made of
     #[command(hide = true)]
     Metrics,
@@ -187,6 +190,10 @@ impl Command {
             Self::Openapi => {
                 let document = filejobs_api::document(&Limits::default());
                 terminal::line(serde_json::to_string_pretty(&document)?)?;
+                Ok(Exit::Clean)
+            }
+            Self::Crd => {
+                terminal::line(filejobs_crd::yaml()?.trim_end())?;
                 Ok(Exit::Clean)
             }
             Self::Metrics => {

@@ -13,6 +13,7 @@
 
 pub mod admission;
 mod config;
+pub mod guard;
 mod lead;
 mod pace;
 mod publish;

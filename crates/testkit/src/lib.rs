@@ -11,6 +11,7 @@ pub mod events;
 pub mod figures;
 pub mod history;
 pub mod http;
+pub mod kube;
 pub mod names;
 pub mod postgres;
 pub mod processes;

@@ -4,7 +4,6 @@
 //! Deliveries lie in the store's outbox, written by the transaction that ended the job, so that none is lost and none
 //! is made up. What happens here changes no job.
 
-mod guard;
 mod schedule;
 mod sender;
 mod settings;
@@ -21,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-pub use guard::{Allowed, InvalidAllowed};
+pub use crate::guard::{Allowed, InvalidAllowed};
 pub use sender::{ClientError, Sender};
 pub use settings::{Config, InvalidSecret, Secret};
 

@@ -1,7 +1,6 @@
 //! Sends one webhook once.
 
 use std::error::Error as StdError;
-use std::sync::Once;
 use std::time::Duration;
 
 use filejobs_core::WebhookUrl;
@@ -10,9 +9,9 @@ use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect;
 
-use super::guard::{Guard, Refused, Unresolved};
 use super::schedule::{Answer, Reason};
 use super::settings::{Config, Secret};
+use crate::guard::{Guard, Refused, Unresolved, install_tls};
 
 /// The client for webhooks could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -125,15 +124,6 @@ fn has_cause<T: StdError + 'static>(error: &reqwest::Error) -> bool {
         next = cause.source();
     }
     false
-}
-
-/// Chooses the process' TLS library, unless that is done.
-fn install_tls() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // Fails when the program has chosen already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
 }
 
 #[cfg(test)]

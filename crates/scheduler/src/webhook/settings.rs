@@ -5,8 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::guard::Allowed;
 use super::schedule::Schedule;
+use crate::guard::Allowed;
 
 /// How webhooks are sent.
 #[derive(Debug, Clone)]

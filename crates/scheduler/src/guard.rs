@@ -1,4 +1,5 @@
-//! Keeps webhooks off the operator's own network: which addresses may be connected to.
+//! Keeps what users name (webhooks, files to be fetched) off the operator's own network: which addresses may be
+//! connected to.
 //!
 //! The check stands where names become addresses for the connection itself. What was checked is what is connected to,
 //! so a name that resolves to something else a moment later (DNS rebinding) gains nothing. Redirects are not followed
@@ -7,7 +8,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -18,7 +19,7 @@ use url::Host;
 /// threads that files need.
 const LOOKUPS: usize = 64;
 
-/// A host or network that is sent to although it is private or reserved.
+/// A host or network that is connected to although it is private or reserved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Allowed {
     /// Addresses.
@@ -60,24 +61,26 @@ impl fmt::Display for Allowed {
 
 /// All addresses of a host are private or reserved.
 #[derive(Debug, thiserror::Error)]
-#[error("the address may not be sent to")]
-pub(crate) struct Refused;
+#[error("the address may not be connected to")]
+pub struct Refused;
 
 /// A host's name has no address.
 #[derive(Debug, thiserror::Error)]
 #[error("the name could not be resolved")]
-pub(crate) struct Unresolved;
+pub struct Unresolved;
 
 /// Decides which addresses may be connected to, and resolves names to none but those.
 #[derive(Debug, Clone)]
-pub(crate) struct Guard {
+pub struct Guard {
     networks: Arc<[IpNet]>,
     hosts: Arc<[String]>,
     lookups: Arc<Semaphore>,
 }
 
 impl Guard {
-    pub(crate) fn new(allowed: &[Allowed]) -> Self {
+    /// Permits public addresses and these.
+    #[must_use]
+    pub fn new(allowed: &[Allowed]) -> Self {
         let mut networks = Vec::new();
         let mut hosts = Vec::new();
         for allowed in allowed {
@@ -94,7 +97,8 @@ impl Guard {
     }
 
     /// Whether a connection to `address` may be made.
-    pub(crate) fn permits(&self, address: IpAddr) -> bool {
+    #[must_use]
+    pub fn permits(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.networks
             .iter()
@@ -104,7 +108,7 @@ impl Guard {
 
     /// Refuses a host that is an address already: the connector resolves no such host, so that nothing else would
     /// look at it.
-    pub(crate) fn check_literal(&self, host: &Host<&str>) -> Result<(), Refused> {
+    pub fn check_literal(&self, host: &Host<&str>) -> Result<(), Refused> {
         let address = match host {
             Host::Ipv4(address) => IpAddr::V4(*address),
             Host::Ipv6(address) => IpAddr::V6(*address),
@@ -213,12 +217,21 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     GLOBAL_V6.contains(&address) && !RESERVED_V6.iter().any(|network| network.contains(&address))
 }
 
+/// Chooses the process' TLS library, unless that is done.
+pub fn install_tls() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Fails when the program has chosen already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_public_addresses_are_sent_to() {
+    fn only_public_addresses_are_connected_to() {
         let guard = Guard::new(&[]);
         for private in [
             "0.0.0.0",
