@@ -105,6 +105,9 @@ SELECT p.delivery, 1, now() - p.age, 12, 200 FROM past p WHERE p.n % 10 = 3;
 INSERT INTO idempotency_keys (namespace, key, job, fingerprint, expires_at)
 SELECT p.namespace, 'key-' || p.n, p.job, repeat('0', 64), now() + interval '1 day' FROM past p WHERE p.n % 10 = 4;
 
+INSERT INTO object_links (job, uid, namespace, name, suspend, cancel, priority, retries)
+SELECT p.job, p.job::text, p.namespace, 'orders-' || p.n, false, false, 0, 0 FROM past p WHERE p.n % 10 = 5;
+
 INSERT INTO job_counts AS c (namespace, status, jobs)
 SELECT p.namespace, p.status, COUNT(*) FROM past p GROUP BY p.namespace, p.status
 ON CONFLICT (namespace, status) DO UPDATE SET jobs = c.jobs + excluded.jobs;

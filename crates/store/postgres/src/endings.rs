@@ -277,13 +277,21 @@ async fn add_up(
 }
 
 /// Ends a job without its tasks: what is open of it is cancelled, its end is told. The job is locked.
-pub(crate) async fn close(unit: &mut Unit, job: &Job, event: JobEvent) -> Result<Job> {
+pub(crate) async fn close(
+    unit: &mut Unit,
+    job: &Job,
+    event: JobEvent,
+    failure: Option<&Failure>,
+) -> Result<Job> {
     let to = job.status.after(event)?;
     tasks::cancel_open(unit, job.id).await?;
     let closed = write_job!(
-        "UPDATE jobs AS j SET status = $1, completed_at = $2, updated_at = $2, last_event = j.last_event + 2
-        WHERE j.id = $3 AND j.status = $4",
+        "UPDATE jobs AS j SET status = $1, failure_code = $2, error_message = $3, completed_at = $4, updated_at = $4,
+            last_event = j.last_event + 2
+        WHERE j.id = $5 AND j.status = $6",
         to.as_str(),
+        failure.map(|f| f.code.as_str()),
+        failure.map(|f| plain(&f.message)),
         Time::from(unit.now),
         job.id.as_uuid(),
         job.status.as_str()

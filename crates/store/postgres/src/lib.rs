@@ -21,6 +21,7 @@ mod leadership;
 mod list;
 mod migrate;
 mod numbers;
+pub mod objects;
 mod outbox;
 mod pages;
 mod problem;

@@ -20,7 +20,7 @@ pub(crate) async fn cancel(unit: &mut Unit, id: JobId) -> Result<Job> {
     if job.status.after(JobEvent::Cancel)? == job.status {
         return Ok(job);
     }
-    endings::close(unit, &job, JobEvent::Cancel).await
+    endings::close(unit, &job, JobEvent::Cancel, None).await
 }
 
 /// Holds back; unchanged when it is held back already.

@@ -1,16 +1,19 @@
 //! What calls read, counted by the server.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use filejobs_core::failure::{Failure, FailureCode};
-use filejobs_core::{FindingCode, JobState};
+use filejobs_core::{FindingCode, JobId, JobState, SchedulerId};
 use filejobs_store::conformance::{LEASE, effects, worker};
 use filejobs_store::{
     DeliveryAttempt, FindingCursor, FindingFilter, Held, JobCursor, JobFilter, NewJob,
     NextDelivery, Page, Store, WorkerInfo,
 };
+use filejobs_store_postgres::PostgresStore;
+use filejobs_store_postgres::objects::{Applied, ObjectRef, Objects};
 use filejobs_testkit::wait::{self, DEADLINE};
 
 use crate::{Million, is_small, million, open};
@@ -39,14 +42,17 @@ fn reads(million: &Million) -> Reads {
 }
 
 /// Makes a call on connections of its own; also tells what it read.
-async fn counted<T>(million: &Million, call: impl AsyncFnOnce(&dyn Store) -> T) -> (T, Reads) {
+async fn counted<T>(
+    million: &Million,
+    call: impl AsyncFnOnce(&Arc<PostgresStore>) -> T,
+) -> (T, Reads) {
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let before = reads(million);
     let name = format!("call{}", CALLS.fetch_add(1, Ordering::Relaxed));
     let url = million.server.url(&million.name);
     let url = format!("{url}?application_name={name}");
     let store = open(&url, million.bench.sources.clone()).await;
-    let answer = call(&*store).await;
+    let answer = call(&store).await;
     store.close().await;
     drop(store);
     // A server process adds to the counts when it ends at the latest.
@@ -65,7 +71,7 @@ async fn counted<T>(million: &Million, call: impl AsyncFnOnce(&dyn Store) -> T) 
 }
 
 /// Makes a call and asserts on what it read.
-async fn reads_little<T>(what: &str, call: impl AsyncFnOnce(&dyn Store) -> T) -> T {
+async fn reads_little<T>(what: &str, call: impl AsyncFnOnce(&Arc<PostgresStore>) -> T) -> T {
     let (answer, counted) = counted(million().await, call).await;
     for (table, rows) in counted {
         assert!(rows <= MOST, "{what} read {rows} rows of `{table}`");
@@ -411,4 +417,64 @@ async fn looking_at_a_job_steering_and_forgetting_it_read_only_what_is_its_own()
     })
     .await;
     reads_little("sweeping", async |store| store.sweep(100).await.unwrap()).await;
+}
+
+/// Makes a call for the scheduler that leads and asserts on what it read.
+async fn object_reads_little<T>(what: &str, call: impl AsyncFnOnce(Objects) -> T) -> T {
+    let leader = SchedulerId::new("leads");
+    reads_little(what, async |store| {
+        store.lead(&leader, LEASE).await.unwrap().expect("it leads");
+        call(store.objects(leader.clone())).await
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_done_for_an_object_reads_only_what_is_its_own() {
+    let _alone = ALONE.lock().await;
+    let million = million().await;
+    let object = ObjectRef {
+        uid: "one".to_owned(),
+        namespace: million.bench.new_job().namespace.to_string(),
+        name: "orders".to_owned(),
+    };
+    let new = job(million);
+    let own = new.id;
+    object_reads_little("making an object's job", async |objects| {
+        let applied = Applied::default();
+        objects.create(&object, applied, new).await.unwrap();
+        objects.of_object("one").await.unwrap().expect("linked");
+        objects.of_job(own).await.unwrap().expect("linked");
+    })
+    .await;
+    object_reads_little("steering for an object", async |objects| {
+        objects.note(own, Applied::default()).await.unwrap();
+        let late = Failure::new(FailureCode::DeadlineExceeded, "Too late.");
+        objects.fail(own, &late).await.unwrap();
+        assert!(objects.retry(own, 1).await.unwrap());
+    })
+    .await;
+    let middle = million.run("SELECT job FROM object_links ORDER BY job OFFSET 50000 LIMIT 1");
+    let middle: JobId = middle.unwrap().parse().unwrap();
+    let links = object_reads_little("a page of links", async |objects| {
+        objects.links(Some(middle), PAGE).await.unwrap()
+    });
+    assert_eq!(links.await.len(), 50);
+    let upload = million.bench.job().await.id;
+    let minute = Duration::from_mins(1);
+    let young = million.bench.sources.now().checked_sub(minute).unwrap();
+    let without = object_reads_little("looking for jobs without objects", async |objects| {
+        objects
+            .without_object(None, young, None, PAGE)
+            .await
+            .unwrap()
+    });
+    let without: Vec<_> = without.await.iter().map(|job| job.id).collect();
+    assert!(without.contains(&upload), "{without:?}");
+    assert!(!without.contains(&own), "{without:?}");
+    object_reads_little("removing an object's job", async |objects| {
+        objects.remove(own).await.unwrap();
+    })
+    .await;
+    million.bench.store.cancel(upload).await.unwrap();
 }

@@ -1,0 +1,541 @@
+//! Kubernetes objects and the jobs that they state and show. No part of the store's trait: a cluster's service runs on
+//! Postgres.
+//!
+//! Every change is fenced: it is made only while its caller is the scheduler that leads. A controller that has lost the
+//! lead and does not know it yet gets [`filejobs_store::Error::Stale`], and nothing has changed.
+
+use std::sync::Arc;
+
+use filejobs_core::failure::Failure;
+use filejobs_core::{JobEvent, JobId, JobState, SchedulerId};
+use filejobs_store::rows::Reading;
+use filejobs_store::{Error, Job, NewJob};
+use jiff::Timestamp;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::PostgresStore;
+use crate::database::{Mode, Unit};
+use crate::endings;
+use crate::jobs::{self, JobRow, select_jobs};
+use crate::problem::{Problem, Result};
+use crate::steering;
+use crate::time::Time;
+
+/// An object, beyond doubt: one that is deleted and made again under the same name has another `uid`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ObjectRef {
+    /// Given by the cluster, to one object ever.
+    pub uid: String,
+    /// Its namespace, which is its job's, too.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// What the author of an object wants of its job, as far as that was carried out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Hold it back.
+    pub suspend: bool,
+    /// End it.
+    pub cancel: bool,
+    /// 0 to 10, 10 first.
+    pub priority: u8,
+    /// How often it was to start over.
+    pub retries: u32,
+}
+
+/// A job and its object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectLink {
+    /// The job. Its row may be gone.
+    pub job: JobId,
+    /// The object. It may be gone.
+    pub object: ObjectRef,
+    /// What was carried out.
+    pub applied: Applied,
+}
+
+/// What came of a link that was to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Linking {
+    /// The object has this job, from now on or since before.
+    Linked(Box<Job>),
+    /// The object has a job whose row is gone.
+    Removed(JobId),
+    /// The job has another object.
+    Taken,
+}
+
+/// Objects and their jobs, for the scheduler that leads.
+#[derive(Debug, Clone)]
+pub struct Objects {
+    store: Arc<PostgresStore>,
+    holder: SchedulerId,
+}
+
+impl PostgresStore {
+    /// Objects and their jobs, for `holder`.
+    #[must_use]
+    pub fn objects(self: &Arc<Self>, holder: SchedulerId) -> Objects {
+        Objects {
+            store: self.clone(),
+            holder,
+        }
+    }
+}
+
+/// A fenced unit that writes: what it is called in errors, what it takes along, and the call with `unit`.
+macro_rules! write {
+    ($objects:expr, $step:literal, [$($taken:ident),*], |$unit:ident| $call:expr) => {{
+        let holder = $objects.holder.clone();
+        $objects
+            .store
+            .database
+            .write($step, Mode::Write, move |$unit| {
+                let holder = holder.clone();
+                $(let $taken = $taken.clone();)*
+                Box::pin(async move {
+                    fence($unit, &holder).await?;
+                    $call.await
+                })
+            })
+            .await
+    }};
+}
+
+/// A unit that reads with one statement.
+macro_rules! look {
+    ($objects:expr, $step:literal, [$($taken:ident),*], |$connection:ident| $call:expr) => {
+        $objects
+            .store
+            .database
+            .look($step, move |$connection| {
+                $(let $taken = $taken.clone();)*
+                Box::pin(async move { $call.await })
+            })
+            .await
+    };
+}
+
+impl Objects {
+    /// Makes an object's job and the link between them, in one transaction. An object that has a job gets no second
+    /// one, whatever `new` says.
+    pub async fn create(
+        &self,
+        object: &ObjectRef,
+        applied: Applied,
+        new: NewJob,
+    ) -> filejobs_store::Result<Linking> {
+        let given = Arc::new((object.clone(), new));
+        write!(self, "creating an object's job", [given], |unit| {
+            create(unit, &given.0, applied, &given.1)
+        })
+    }
+
+    /// Links a job that exists, of the object's own namespace, to an object. [`Error::NotFound`] when there is none.
+    pub async fn link(
+        &self,
+        object: &ObjectRef,
+        applied: Applied,
+        job: JobId,
+    ) -> filejobs_store::Result<Linking> {
+        let object = Arc::new(object.clone());
+        write!(self, "linking a job to its object", [object], |unit| {
+            link(unit, &object, applied, job)
+        })
+    }
+
+    /// The link of an object.
+    pub async fn of_object(&self, uid: &str) -> filejobs_store::Result<Option<ObjectLink>> {
+        let uid = uid.to_owned();
+        look!(self, "reading an object's link", [uid], |connection| {
+            of_object(connection, &uid)
+        })
+    }
+
+    /// The link of a job.
+    pub async fn of_job(&self, job: JobId) -> filejobs_store::Result<Option<ObjectLink>> {
+        look!(self, "reading a job's link", [], |connection| of_job(
+            connection, job
+        ))
+    }
+
+    /// Links in order of their jobs, after `after`.
+    pub async fn links(
+        &self,
+        after: Option<JobId>,
+        limit: u32,
+    ) -> filejobs_store::Result<Vec<ObjectLink>> {
+        look!(self, "listing links", [], |connection| links(
+            connection, after, limit
+        ))
+    }
+
+    /// Jobs without an object: first those that ended at `ended` or later, then those that have not ended; the next ones
+    /// after the job `after`. Of these namespaces only, when some are given.
+    ///
+    /// A job that moves on while pages are read may come twice. When `after` itself is deleted meanwhile there is no next
+    /// page, and whoever looks now and then finds the rest with the next look.
+    pub async fn without_object(
+        &self,
+        namespaces: Option<&[String]>,
+        ended: Timestamp,
+        after: Option<JobId>,
+        limit: u32,
+    ) -> filejobs_store::Result<Vec<Job>> {
+        let namespaces: Option<Arc<[String]>> = namespaces.map(Into::into);
+        look!(
+            self,
+            "looking for jobs without objects",
+            [namespaces],
+            |connection| { without_object(connection, namespaces.as_deref(), ended, after, limit) }
+        )
+    }
+
+    /// Notes what was carried out, but for retries: [`Objects::retry`] does.
+    pub async fn note(&self, job: JobId, applied: Applied) -> filejobs_store::Result<()> {
+        write!(self, "noting what was carried out", [], |unit| note(
+            unit, job, applied
+        ))
+    }
+
+    /// Starts a failed or cancelled job over for the `retries`-th time: once, however often it is asked for. Whether it
+    /// did; a job in another state stays as it is, and the number counts as seen.
+    pub async fn retry(&self, job: JobId, retries: u32) -> filejobs_store::Result<bool> {
+        write!(self, "retrying an object's job", [], |unit| retry(
+            unit, job, retries
+        ))
+    }
+
+    /// Fails a job that has not ended; unchanged when it has.
+    pub async fn fail(&self, job: JobId, failure: &Failure) -> filejobs_store::Result<Job> {
+        let failure = failure.clone();
+        write!(self, "failing an object's job", [failure], |unit| fail(
+            unit, job, &failure
+        ))
+    }
+
+    /// Cancels a job that has not ended, deletes it and its link: what is left of it is a tombstone, until its blobs are
+    /// gone. Nothing happens where nothing is left.
+    pub async fn remove(&self, job: JobId) -> filejobs_store::Result<()> {
+        write!(self, "removing an object's job", [], |unit| remove(
+            unit, job
+        ))
+    }
+}
+
+/// Refuses when `holder` does not lead. The row is held, so that nobody takes the lead over before this unit ends.
+async fn fence(unit: &mut Unit, holder: &SchedulerId) -> Result<()> {
+    let leads = sqlx::query_scalar!(
+        r#"SELECT true AS "leads!" FROM leadership WHERE id = 1 AND holder = $1 FOR SHARE"#,
+        holder.as_str()
+    )
+    .fetch_optional(&mut *unit.connection)
+    .await?;
+    leads.map(drop).ok_or(Error::Stale.into())
+}
+
+async fn create(
+    unit: &mut Unit,
+    object: &ObjectRef,
+    applied: Applied,
+    new: &NewJob,
+) -> Result<Linking> {
+    if let Some(link) = of_object(&mut unit.connection, &object.uid).await? {
+        return linked(unit, link.job).await;
+    }
+    if !insert(unit, object, applied, new.id).await? {
+        return meanwhile(unit, object).await;
+    }
+    let job = jobs::create(unit, new).await?;
+    if !applied.suspend {
+        return Ok(Linking::Linked(Box::new(job)));
+    }
+    let held = steering::suspend(unit, new.id).await?;
+    Ok(Linking::Linked(Box::new(held)))
+}
+
+async fn link(unit: &mut Unit, object: &ObjectRef, applied: Applied, id: JobId) -> Result<Linking> {
+    if let Some(link) = of_object(&mut unit.connection, &object.uid).await? {
+        return linked(unit, link.job).await;
+    }
+    let job = jobs::lock(unit, id).await?;
+    if job.namespace.as_str() != object.namespace {
+        return Err(Error::NotFound.into());
+    }
+    // Of the job as it stands: what its author wants differently is carried out next.
+    let standing = Applied {
+        suspend: job.status == JobState::Suspended,
+        cancel: false,
+        priority: job.priority,
+        retries: applied.retries,
+    };
+    let taken = sqlx::query_scalar!(
+        r#"SELECT true AS "taken!" FROM object_links WHERE job = $1"#,
+        id.as_uuid()
+    )
+    .fetch_optional(&mut *unit.connection)
+    .await?;
+    if taken.is_some() {
+        return Ok(Linking::Taken);
+    }
+    if !insert(unit, object, standing, id).await? {
+        return meanwhile(unit, object).await;
+    }
+    Ok(Linking::Linked(Box::new(job)))
+}
+
+/// What an object has that was linked while this unit ran.
+async fn meanwhile(unit: &mut Unit, object: &ObjectRef) -> Result<Linking> {
+    let link = of_object(&mut unit.connection, &object.uid).await?;
+    linked(unit, link.ok_or(Error::Stale)?.job).await
+}
+
+/// What an object has that is linked to `id`.
+async fn linked(unit: &mut Unit, id: JobId) -> Result<Linking> {
+    let job = jobs::find(&mut unit.connection, id).await?;
+    Ok(job.map_or(Linking::Removed(id), |job| Linking::Linked(Box::new(job))))
+}
+
+/// Links; not when the object has a job. Waits for whoever links it at the same moment.
+async fn insert(unit: &mut Unit, object: &ObjectRef, applied: Applied, job: JobId) -> Result<bool> {
+    let linked = sqlx::query!(
+        "INSERT INTO object_links (job, uid, namespace, name, suspend, cancel, priority, retries)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        ON CONFLICT (uid) DO NOTHING",
+        job.as_uuid(),
+        object.uid,
+        object.namespace,
+        object.name,
+        applied.suspend,
+        applied.cancel,
+        i16::from(applied.priority),
+        i64::from(applied.retries)
+    )
+    .execute(&mut *unit.connection)
+    .await?;
+    Ok(linked.rows_affected() > 0)
+}
+
+/// A row of `object_links`.
+struct LinkRow {
+    job: Uuid,
+    uid: String,
+    namespace: String,
+    name: String,
+    suspend: bool,
+    cancel: bool,
+    priority: i16,
+    retries: i64,
+}
+
+impl LinkRow {
+    fn read(self) -> Result<ObjectLink> {
+        let row = Reading {
+            table: "object_links",
+            row: &self.job,
+        };
+        Ok(ObjectLink {
+            job: JobId::from_uuid(self.job),
+            applied: Applied {
+                suspend: self.suspend,
+                cancel: self.cancel,
+                priority: row.number("priority", i64::from(self.priority))?,
+                retries: row.number("retries", self.retries)?,
+            },
+            object: ObjectRef {
+                uid: self.uid,
+                namespace: self.namespace,
+                name: self.name,
+            },
+        })
+    }
+}
+
+async fn of_object(connection: &mut PgConnection, uid: &str) -> Result<Option<ObjectLink>> {
+    let row = sqlx::query_as!(
+        LinkRow,
+        "SELECT job, uid, namespace, name, suspend, cancel, priority, retries FROM object_links WHERE uid = $1",
+        uid
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(LinkRow::read).transpose()
+}
+
+async fn of_job(connection: &mut PgConnection, job: JobId) -> Result<Option<ObjectLink>> {
+    let row = sqlx::query_as!(
+        LinkRow,
+        "SELECT job, uid, namespace, name, suspend, cancel, priority, retries FROM object_links WHERE job = $1",
+        job.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(LinkRow::read).transpose()
+}
+
+async fn links(
+    connection: &mut PgConnection,
+    after: Option<JobId>,
+    limit: u32,
+) -> Result<Vec<ObjectLink>> {
+    let rows = sqlx::query_as!(
+        LinkRow,
+        "SELECT job, uid, namespace, name, suspend, cancel, priority, retries FROM object_links
+        WHERE job > $1 ORDER BY job LIMIT $2",
+        after.map_or(Uuid::nil(), |job| job.as_uuid()),
+        i64::from(limit)
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(LinkRow::read).collect()
+}
+
+/// Where a walk through jobs without objects stands, in the order of the walk. A job moves towards the beginning as it is
+/// worked on, so that none is passed by.
+const WALK: [JobState; 3] = [JobState::Suspended, JobState::Processing, JobState::Queued];
+
+async fn without_object(
+    connection: &mut PgConnection,
+    namespaces: Option<&[String]>,
+    ended: Timestamp,
+    after: Option<JobId>,
+    limit: u32,
+) -> Result<Vec<Job>> {
+    let last = match after {
+        Some(id) => match jobs::find(connection, id).await? {
+            Some(job) => Some(job),
+            None => return Ok(Vec::new()),
+        },
+        None => None,
+    };
+    let mut found = Vec::new();
+    let stands = last.as_ref().and_then(|job| {
+        let place = WALK.iter().position(|state| *state == job.status)?;
+        Some((place, job.created_at, job.id))
+    });
+    if stands.is_none() {
+        let from = last.and_then(|job| Some((job.completed_at?, job.id)));
+        let from = from.filter(|from| from.0 >= ended);
+        let from = from.map_or((ended, Uuid::nil()), |(at, id)| (at, id.as_uuid()));
+        found = ended_since(connection, namespaces, from, limit).await?;
+    }
+    for (place, state) in WALK.into_iter().enumerate() {
+        let room = limit.saturating_sub(u32::try_from(found.len()).unwrap_or(u32::MAX));
+        let from = match stands {
+            Some((at, ..)) if place < at => continue,
+            Some((at, created, id)) if place == at => (created, id.as_uuid()),
+            _ => (Timestamp::UNIX_EPOCH, Uuid::nil()),
+        };
+        if room > 0 {
+            found.extend(of_state(connection, namespaces, state, from, room).await?);
+        }
+    }
+    Ok(found)
+}
+
+/// Jobs without an object that ended after a place in the order of ends.
+async fn ended_since(
+    connection: &mut PgConnection,
+    namespaces: Option<&[String]>,
+    from: (Timestamp, Uuid),
+    limit: u32,
+) -> Result<Vec<Job>> {
+    // A subquery for each row, and no join: few rows are asked for, and the past is long.
+    let rows = select_jobs!(
+        "WHERE j.completed_at >= $1 AND (j.completed_at, j.id) > ($1, $2)
+        AND ($3::text[] IS NULL OR j.namespace = ANY($3))
+        AND (SELECT l.job FROM object_links l WHERE l.job = j.id) IS NULL
+        ORDER BY j.completed_at, j.id LIMIT $4",
+        Time::from(from.0),
+        from.1,
+        namespaces,
+        i64::from(limit)
+    )
+    .fetch_all(connection)
+    .await?;
+    let read = rows.into_iter().map(JobRow::read);
+    Ok(read.collect::<std::result::Result<Vec<_>, _>>()?)
+}
+
+/// Jobs without an object in a state, after a place in the order in which they were handed in.
+async fn of_state(
+    connection: &mut PgConnection,
+    namespaces: Option<&[String]>,
+    state: JobState,
+    from: (Timestamp, Uuid),
+    limit: u32,
+) -> Result<Vec<Job>> {
+    let rows = select_jobs!(
+        "WHERE j.status = $1 AND (j.created_at, j.id) > ($2, $3)
+        AND ($4::text[] IS NULL OR j.namespace = ANY($4))
+        AND (SELECT l.job FROM object_links l WHERE l.job = j.id) IS NULL
+        ORDER BY j.created_at, j.id LIMIT $5",
+        state.as_str(),
+        Time::from(from.0),
+        from.1,
+        namespaces,
+        i64::from(limit)
+    )
+    .fetch_all(connection)
+    .await?;
+    let read = rows.into_iter().map(JobRow::read);
+    Ok(read.collect::<std::result::Result<Vec<_>, _>>()?)
+}
+
+async fn note(unit: &mut Unit, job: JobId, applied: Applied) -> Result<()> {
+    sqlx::query!(
+        "UPDATE object_links SET suspend = $1, cancel = $2, priority = $3 WHERE job = $4",
+        applied.suspend,
+        applied.cancel,
+        i16::from(applied.priority),
+        job.as_uuid()
+    )
+    .execute(&mut *unit.connection)
+    .await?;
+    Ok(())
+}
+
+async fn retry(unit: &mut Unit, id: JobId, retries: u32) -> Result<bool> {
+    let job = jobs::lock(unit, id).await?;
+    // The guard: seen is seen.
+    let new = sqlx::query!(
+        "UPDATE object_links SET retries = $1, cancel = false WHERE job = $2 AND retries < $1",
+        i64::from(retries),
+        id.as_uuid()
+    )
+    .execute(&mut *unit.connection)
+    .await?;
+    if new.rows_affected() == 0 || job.status.after(JobEvent::Retry).is_err() {
+        return Ok(false);
+    }
+    steering::retry(unit, id).await?;
+    Ok(true)
+}
+
+async fn fail(unit: &mut Unit, id: JobId, failure: &Failure) -> Result<Job> {
+    let job = jobs::lock(unit, id).await?;
+    if job.status.is_terminal() {
+        return Ok(job);
+    }
+    endings::close(unit, &job, JobEvent::Fail, Some(failure)).await
+}
+
+async fn remove(unit: &mut Unit, id: JobId) -> Result<()> {
+    match jobs::lock(unit, id).await {
+        Ok(job) => {
+            if !job.status.is_terminal() {
+                steering::cancel(unit, id).await?;
+            }
+            steering::delete(unit, id).await?;
+        }
+        Err(Problem::Answer(Error::NotFound)) => {}
+        Err(problem) => return Err(problem),
+    }
+    sqlx::query!("DELETE FROM object_links WHERE job = $1", id.as_uuid())
+        .execute(&mut *unit.connection)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,317 @@
+//! Kubernetes objects and their jobs, on Postgres.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
+
+mod fresh;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use filejobs_core::failure::{Failure, FailureCode};
+use filejobs_core::{JobId, JobState, SchedulerId, Sources};
+use filejobs_store::{Error, NewJob, Store as _};
+use filejobs_store::{NewTask, TaskKind};
+use filejobs_store_postgres::objects::{Applied, Linking, ObjectRef, Objects};
+use filejobs_store_postgres::{PostgresStore, Settings};
+
+/// A store whose scheduler `a` leads.
+struct Bench {
+    store: Arc<PostgresStore>,
+    objects: Objects,
+    sources: Sources,
+}
+
+const TERM: Duration = Duration::from_hours(1);
+
+async fn bench() -> Bench {
+    let sources = Sources::system();
+    let settings = Settings {
+        connections: 4,
+        kept: 0,
+        ..Settings::default()
+    };
+    let url = fresh::database().await;
+    let store = PostgresStore::open(&url, sources.clone(), settings).await;
+    let store = store.expect("opened");
+    let leader = SchedulerId::new("a");
+    store
+        .lead(&leader, TERM)
+        .await
+        .unwrap()
+        .expect("nobody else leads");
+    Bench {
+        objects: store.objects(leader),
+        store,
+        sources,
+    }
+}
+
+fn object(uid: &str) -> ObjectRef {
+    ObjectRef {
+        uid: uid.to_owned(),
+        namespace: "default".to_owned(),
+        name: "orders".to_owned(),
+    }
+}
+
+impl Bench {
+    fn new_job(&self) -> NewJob {
+        let id = self.sources.job_id();
+        NewJob {
+            id,
+            task: NewTask {
+                id: self.sources.task_id(),
+                kind: TaskKind::Whole,
+                index: 0,
+                piece: serde_json::Value::Null,
+                bytes: 10,
+            },
+            namespace: "default".parse().unwrap(),
+            filename: "orders.csv".to_owned(),
+            blob: format!("uploads/{id}_orders.csv"),
+            file_size: 10,
+            file_type: filejobs_core::FileType::Csv,
+            sha256: "00".repeat(32),
+            options: filejobs_core::Options::default(),
+            schema: None,
+            processor: serde_json::json!({"type": "import"}),
+            webhook_url: None,
+            priority: 0,
+            findings_max: 1_000,
+            idempotency: None,
+            queued_max: None,
+        }
+    }
+
+    async fn create(&self, uid: &str, applied: Applied) -> JobId {
+        let made = self
+            .objects
+            .create(&object(uid), applied, self.new_job())
+            .await;
+        job(&made.unwrap()).0
+    }
+
+    async fn state(&self, job: JobId) -> JobState {
+        self.store
+            .job(job)
+            .await
+            .unwrap()
+            .expect("it exists")
+            .status
+    }
+}
+
+/// The job that was linked.
+#[track_caller]
+fn job(linking: &Linking) -> (JobId, JobState) {
+    let linked = match linking {
+        Linking::Linked(job) => Some((job.id, job.status)),
+        Linking::Removed(_) | Linking::Taken => None,
+    };
+    linked.expect("the object has a job")
+}
+
+#[tokio::test]
+async fn an_object_gets_one_job_however_often_it_is_asked_for() {
+    let bench = bench().await;
+    let first = bench.create("u1", Applied::default()).await;
+    assert_eq!(bench.create("u1", Applied::default()).await, first);
+    // The same name again, made anew: another object.
+    assert_ne!(bench.create("u2", Applied::default()).await, first);
+    // Asked for at the same moment, too.
+    let both = [bench.new_job(), bench.new_job()].map(|new| {
+        let objects = bench.objects.clone();
+        tokio::spawn(async move {
+            let made = objects.create(&object("u3"), Applied::default(), new).await;
+            job(&made.unwrap()).0
+        })
+    });
+    let [one, two] = both;
+    assert_eq!(one.await.unwrap(), two.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_job_that_was_removed_is_not_made_again_for_its_object() {
+    let bench = bench().await;
+    let id = bench.create("u1", Applied::default()).await;
+    bench.store.delete(id).await.unwrap();
+    let again = bench
+        .objects
+        .create(&object("u1"), Applied::default(), bench.new_job())
+        .await;
+    assert_eq!(again.unwrap(), Linking::Removed(id));
+    bench.objects.remove(id).await.unwrap();
+    assert_eq!(bench.objects.of_object("u1").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_object_that_is_to_be_held_back_is_so_from_the_beginning() {
+    let bench = bench().await;
+    let held = Applied {
+        suspend: true,
+        ..Applied::default()
+    };
+    let id = bench.create("u1", held).await;
+    assert_eq!(bench.state(id).await, JobState::Suspended);
+}
+
+#[tokio::test]
+async fn an_upload_is_linked_to_one_object_of_its_own_namespace() {
+    let bench = bench().await;
+    let upload = bench.store.create_job(bench.new_job()).await.unwrap();
+    let mut foreign = object("u0");
+    foreign.namespace = "other".to_owned();
+    let link = |object: ObjectRef| {
+        let objects = bench.objects.clone();
+        async move { objects.link(&object, Applied::default(), upload.id).await }
+    };
+    assert!(matches!(link(foreign).await, Err(Error::NotFound)));
+    assert_eq!(job(&link(object("u1")).await.unwrap()).0, upload.id);
+    assert_eq!(job(&link(object("u1")).await.unwrap()).0, upload.id);
+    assert_eq!(link(object("u2")).await.unwrap(), Linking::Taken);
+    let found = bench
+        .objects
+        .of_job(upload.id)
+        .await
+        .unwrap()
+        .expect("linked");
+    assert_eq!(found.object, object("u1"));
+}
+
+#[tokio::test]
+async fn jobs_without_objects_are_found_while_they_are_open_or_young() {
+    let bench = bench().await;
+    bench.create("u1", Applied::default()).await;
+    let open = bench.store.create_job(bench.new_job()).await.unwrap().id;
+    let ended = bench.store.create_job(bench.new_job()).await.unwrap().id;
+    bench.store.cancel(ended).await.unwrap();
+    let now = bench.sources.now();
+    let found = async |since: Duration, namespaces: Option<&[String]>, after| {
+        let since = now.checked_sub(since).unwrap();
+        let page = bench
+            .objects
+            .without_object(namespaces, since, after, 10)
+            .await;
+        page.unwrap()
+            .into_iter()
+            .map(|job| job.id)
+            .collect::<Vec<_>>()
+    };
+    let hour = Duration::from_hours(1);
+    assert_eq!(found(hour, None, None).await, [ended, open]);
+    assert_eq!(found(hour, None, Some(ended)).await, [open]);
+    assert_eq!(found(hour, None, Some(open)).await, []);
+    assert_eq!(found(hour, Some(&["other".to_owned()]), None).await, []);
+    let future = now.checked_add(hour).unwrap();
+    let only_open = bench
+        .objects
+        .without_object(None, future, None, 10)
+        .await
+        .unwrap();
+    assert_eq!(
+        only_open.iter().map(|job| job.id).collect::<Vec<_>>(),
+        [open]
+    );
+}
+
+#[tokio::test]
+async fn a_walk_through_jobs_without_objects_meets_each_even_while_they_move_on() {
+    let bench = bench().await;
+    let mut jobs = Vec::new();
+    for _ in 0..9 {
+        jobs.push(bench.store.create_job(bench.new_job()).await.unwrap().id);
+    }
+    for held in &jobs[3..5] {
+        bench.store.suspend(*held).await.unwrap();
+    }
+    bench.store.cancel(jobs[8]).await.unwrap();
+    let hour = Duration::from_hours(1);
+    let since = bench.sources.now().checked_sub(hour).unwrap();
+    let (mut met, mut after) = (BTreeSet::new(), None);
+    loop {
+        let page = bench.objects.without_object(None, since, after, 2).await;
+        let page = page.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        met.extend(page.iter().map(|job| job.id));
+        // The last of a page of those that wait ends before the next page is asked for.
+        if last.id == jobs[2] {
+            bench.store.cancel(last.id).await.unwrap();
+        }
+    }
+    assert_eq!(met, jobs.into_iter().collect());
+}
+
+#[tokio::test]
+async fn a_retry_is_done_once_for_each_time_it_is_asked_for() {
+    let bench = bench().await;
+    let id = bench.create("u1", Applied::default()).await;
+    bench.store.cancel(id).await.unwrap();
+    assert!(bench.objects.retry(id, 1).await.unwrap());
+    assert_eq!(bench.state(id).await, JobState::Queued);
+    bench.store.cancel(id).await.unwrap();
+    // The same wish again, after a crash: it has been carried out.
+    assert!(!bench.objects.retry(id, 1).await.unwrap());
+    assert_eq!(bench.state(id).await, JobState::Cancelled);
+    assert!(bench.objects.retry(id, 2).await.unwrap());
+    // Of a job that waits there is nothing to retry; seen is seen.
+    assert!(!bench.objects.retry(id, 3).await.unwrap());
+    let link = bench
+        .objects
+        .of_object("u1")
+        .await
+        .unwrap()
+        .expect("linked");
+    assert_eq!(link.applied.retries, 3);
+}
+
+#[tokio::test]
+async fn a_deadline_fails_a_job_that_has_not_ended_and_no_other() {
+    let bench = bench().await;
+    let id = bench.create("u1", Applied::default()).await;
+    let late = Failure::new(FailureCode::DeadlineExceeded, "Too late.");
+    let failed = bench.objects.fail(id, &late).await.unwrap();
+    assert_eq!(failed.status, JobState::Failed);
+    assert_eq!(failed.failure_code, Some(FailureCode::DeadlineExceeded));
+    let kinds: Vec<_> = bench.store.events(id, 0, 10).await.unwrap();
+    assert_eq!(kinds.last().map(|event| &*event.kind), Some("finished"));
+    let other = bench.create("u2", Applied::default()).await;
+    bench.store.cancel(other).await.unwrap();
+    let same = bench.objects.fail(other, &late).await.unwrap();
+    assert_eq!(same.status, JobState::Cancelled);
+}
+
+#[tokio::test]
+async fn what_is_removed_leaves_a_tombstone_and_no_link() {
+    let bench = bench().await;
+    let id = bench.create("u1", Applied::default()).await;
+    bench.objects.remove(id).await.unwrap();
+    bench.objects.remove(id).await.unwrap();
+    assert_eq!(bench.store.job(id).await.unwrap(), None);
+    assert_eq!(bench.objects.links(None, 10).await.unwrap(), []);
+    let left = bench.store.tombstones(10).await.unwrap();
+    assert_eq!(left.iter().map(|t| t.id).collect::<Vec<_>>(), [id]);
+}
+
+#[tokio::test]
+async fn who_does_not_lead_changes_nothing() {
+    let bench = bench().await;
+    let id = bench.create("u1", Applied::default()).await;
+    let other = bench.store.objects(SchedulerId::new("b"));
+    let late = Failure::new(FailureCode::DeadlineExceeded, "Too late.");
+    let created = other
+        .create(&object("u2"), Applied::default(), bench.new_job())
+        .await;
+    assert!(matches!(created, Err(Error::Stale)), "{created:?}");
+    assert!(matches!(other.retry(id, 1).await, Err(Error::Stale)));
+    assert!(matches!(other.fail(id, &late).await, Err(Error::Stale)));
+    assert!(matches!(other.remove(id).await, Err(Error::Stale)));
+    assert!(matches!(
+        other.note(id, Applied::default()).await,
+        Err(Error::Stale)
+    ));
+    assert_eq!(bench.state(id).await, JobState::Queued);
+    // What it reads it may.
+    assert!(other.of_object("u1").await.unwrap().is_some());
+}
