@@ -50,6 +50,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 {{- end }}
 
+{{/* The beginning of names that a whole cluster shares: other namespaces may have a release of the same name. */}}
+{{- define "filejobs.clusterwideName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "filejobs.fullname" .) }}
+{{- end }}
+
 {{- define "filejobs.image" -}}
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
 {{- end }}

@@ -165,11 +165,37 @@ fn close(name: &str, schema: &mut Value, refers: &mut Vec<String>) {
             if let Some(part) = map.get("$ref").and_then(Value::as_str) {
                 refers.extend(part.rsplit('/').next().map(str::to_owned));
             }
-            for part in map.values_mut() {
-                close("", part, refers);
+            for (key, part) in map {
+                match part {
+                    // Named by those who described the kind, who may call a property `type`: no schema itself.
+                    Value::Object(properties) if key == "properties" => properties
+                        .values_mut()
+                        .for_each(|part| close("", part, refers)),
+                    part => close("", part, refers),
+                }
             }
         }
         Value::Array(list) => list.iter_mut().for_each(|part| close("", part, refers)),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_may_be_called_as_what_describes_them() {
+        let names = json!({
+            "x-kubernetes-int-or-string": { "type": "boolean" },
+            "additionalProperties": { "type": "boolean" },
+            "$ref": { "type": "string" },
+            "type": { "$ref": "#/definitions/part" },
+        });
+        let mut schema = json!({ "properties": names });
+        let mut refers = Vec::new();
+        close("whole", &mut schema, &mut refers);
+        let closed = json!({ "properties": names, "additionalProperties": false });
+        assert_eq!((schema, refers), (closed, vec!["part".to_owned()]));
     }
 }
