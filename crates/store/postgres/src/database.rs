@@ -15,6 +15,7 @@
 //! unit, and the clocks of the machines around may differ from it and from each other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use filejobs_core::{JobId, Sources};
@@ -31,7 +32,7 @@ use tracing::Instrument;
 use crate::connections::{Lent, SHORT, UNIT};
 use crate::feed::Feed;
 use crate::problem::{Problem, Result, Trouble};
-use crate::{Clock, Settings};
+use crate::{Clock, Settings, sweep};
 
 /// Tries of a unit that others stood in the way of.
 const CONTENTION_TRIES: u32 = 6;
@@ -41,6 +42,10 @@ const LOST_TRIES: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// How long a unit whose commit was cut off asks what became of it: a server that crashed is back within this time.
 const SETTLE: Duration = Duration::from_secs(10);
+
+/// Units of a process that write, between two times that what they changed is added to the counts of jobs. Whoever asks
+/// for a count reads the changes one by one, so there may never be many.
+const ADD_UP_EVERY: u32 = 256;
 
 const BEGIN: &str = "BEGIN; SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint, \
      pg_current_xact_id()::text";
@@ -68,6 +73,8 @@ pub(crate) struct Database {
     sources: Sources,
     clock: Clock,
     feed: Arc<Feed>,
+    /// Units that wrote.
+    written: Arc<AtomicU32>,
 }
 
 /// A transaction.
@@ -134,6 +141,7 @@ impl Database {
             sources,
             clock: settings.clock,
             feed: Arc::new(feed),
+            written: Arc::default(),
         }
     }
 
@@ -245,6 +253,9 @@ impl Database {
                     self.feed.tell(change);
                 }
                 counts.into_iter().for_each(Count::record);
+                if mode == Mode::Write {
+                    self.add_up_now_and_then();
+                }
                 Ok(value)
             }
             Ok(Err(problem)) => {
@@ -253,6 +264,24 @@ impl Database {
             }
             Err(_) => Err(Problem::Slow),
         }
+    }
+
+    /// Adds changes to the counts of jobs beside the work, every so often. The sweep does it as well, but too seldom for
+    /// a time in which many files come.
+    fn add_up_now_and_then(&self) {
+        let before = self.written.fetch_add(1, Ordering::Relaxed);
+        if before % ADD_UP_EVERY != ADD_UP_EVERY - 1 {
+            return;
+        }
+        let database = self.clone();
+        tokio::spawn(async move {
+            let added = database.write("adding up", Mode::WriteLater, |unit| {
+                Box::pin(sweep::add_up_counts(unit))
+            });
+            if let Err(error) = added.await {
+                tracing::debug!(%error, "counts are left to the sweep");
+            }
+        });
     }
 
     async fn begin(&self, mode: Mode) -> Result<Unit> {

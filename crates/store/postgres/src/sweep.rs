@@ -41,7 +41,7 @@ pub(crate) async fn sweep(unit: &mut Unit, limit: u32) -> Result<u64> {
 }
 
 /// Adds what has changed to the counts of jobs. Whoever reads them sees either the changes or the new sum.
-async fn add_up_counts(unit: &mut Unit) -> Result<()> {
+pub(crate) async fn add_up_counts(unit: &mut Unit) -> Result<()> {
     sqlx::query!(
         "WITH counted AS (
             DELETE FROM job_count_changes WHERE ctid = ANY (ARRAY(
