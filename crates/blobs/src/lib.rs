@@ -75,7 +75,7 @@ pub fn upload_key(job: JobId, name: &FileName) -> String {
 /// The key of a task's result.
 #[must_use]
 pub fn result_key(job: JobId, generation: u32, task_index: u32, name: &str) -> String {
-    format!("results/{job}/{generation}/{task_index:05}/{name}")
+    format!("results/{job}/{generation}/{task_index:05}-{name}")
 }
 
 /// The key of what a plan leaves for the pieces.

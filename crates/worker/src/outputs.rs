@@ -116,14 +116,20 @@ impl Place {
     /// committing left them.
     pub(crate) fn of_earlier_attempts(&self, kept: &Outputs) -> Vec<String> {
         const LOOK_BACK: u32 = 10;
-        let mine = format!("/a{}-", self.attempt);
+        let mine = with_attempt(self.attempt, "");
         let earlier = self.attempt.saturating_sub(LOOK_BACK).max(1)..self.attempt;
-        let keys = kept.keys().filter_map(|key| key.rsplit_once(&mine));
+        let keys = kept.keys().filter_map(|key| {
+            // Jobs have such letters in their ids: only the last part of a key says who stored it.
+            let (folder, name) = key.split_at(key.rfind('/')?);
+            let (before, after) = name.split_once(&mine)?;
+            Some((folder, before, after))
+        });
         let keys = keys.collect::<Vec<_>>();
         earlier
             .flat_map(|attempt| {
-                keys.iter()
-                    .map(move |(folder, name)| format!("{folder}/a{attempt}-{name}"))
+                keys.iter().map(move |(folder, before, after)| {
+                    format!("{folder}{before}{}", with_attempt(attempt, after))
+                })
             })
             .collect()
     }

@@ -98,10 +98,12 @@ pub(crate) async fn published(connection: &mut PgConnection) -> Result<u64> {
 pub(crate) async fn publish(unit: &mut Unit, tasks: &[TaskId]) -> Result<Vec<Ticket>> {
     let ids: Vec<Uuid> = tasks.iter().map(TaskId::as_uuid).collect();
     let rows = sqlx::query!(
-        "WITH free AS (
-            SELECT id FROM tasks WHERE id = ANY($1) AND state = 'PENDING' AND NOT held FOR NO KEY UPDATE SKIP LOCKED
+        // Found by their ids alone: a server without statistics would rather look through all tasks that wait.
+        "WITH named AS (
+            SELECT id, state, held FROM tasks WHERE id = ANY($1) FOR NO KEY UPDATE SKIP LOCKED
         )
-        UPDATE tasks t SET state = $2, published_at = $3, not_before = NULL FROM free WHERE t.id = free.id
+        UPDATE tasks t SET state = $2, published_at = $3, not_before = NULL FROM named
+        WHERE t.id = named.id AND named.state = 'PENDING' AND NOT named.held
         RETURNING t.id, t.attempt",
         &ids,
         after(TaskState::Pending, TaskEvent::Publish)?,
