@@ -30,7 +30,12 @@ pub const FIELD_MANAGER: &str = "filejobs-controller";
 /// The definition that a cluster installs.
 #[must_use]
 pub fn definition() -> CustomResourceDefinition {
-    FileJob::crd()
+    let mut definition = FileJob::crd();
+    let versions = definition.spec.versions.iter_mut();
+    let schemas =
+        versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    schemas.for_each(schema::with_known_formats);
+    definition
 }
 
 /// The definition as YAML.
@@ -72,6 +77,22 @@ mod tests {
             if let Some(schema) = schema.get(inner) {
                 unbounded(&format!("{path}[]"), schema, found);
             }
+        }
+    }
+
+    #[test]
+    fn no_format_makes_an_api_server_warn() {
+        let yaml = yaml().unwrap();
+        let formats = yaml
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("format: "));
+        let formats: Vec<_> = formats.filter(|format| *format != "string").collect();
+        assert!(formats.len() > 10, "{formats:?}");
+        for format in formats {
+            assert!(
+                ["int64", "double", "date-time"].contains(&format),
+                "{format}"
+            );
         }
     }
 

@@ -1,5 +1,8 @@
 //! Parts of the schema that no derive writes.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// Columns of a schema in an object: more belong into an upload, where the schema does not fill etcd.
@@ -96,4 +99,23 @@ pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
 /// A moment.
 pub(crate) fn time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "format": "date-time"})
+}
+
+/// Names numbers as clusters do: they have no unsigned ones, and warn whoever installs a schema that has. The bounds say
+/// which numbers are meant.
+pub(crate) fn with_known_formats(schema: &mut JSONSchemaProps) {
+    let unsigned = |format: &String| format.starts_with("uint");
+    if schema.format.as_ref().is_some_and(unsigned) {
+        schema.format = Some("int64".to_owned());
+    }
+    let properties = schema.properties.iter_mut();
+    properties
+        .flat_map(|all| all.values_mut())
+        .for_each(with_known_formats);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        with_known_formats(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        with_known_formats(values);
+    }
 }
