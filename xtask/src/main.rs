@@ -6,6 +6,7 @@ mod check;
 mod cluster;
 mod compose;
 mod faults;
+mod freeze;
 mod fuzz;
 mod generate;
 mod kind;
@@ -38,6 +39,8 @@ enum Command {
     Tidy,
     /// Writes the committed files that are made from code.
     Generate(generate::Args),
+    /// Notes what this release sends to Postgres, for the tests of the next one; to be run when a release is made.
+    Freeze,
     /// Measures speed and memory.
     Bench(bench::Args),
     /// Kills everything at random moments while files are handed in: one seed, or many for a while.
@@ -69,6 +72,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Check => check::run_command(),
         Command::Tidy => tidy::run(),
         Command::Generate(args) => generate::run(&args),
+        Command::Freeze => freeze::run(),
         Command::Bench(args) => bench::run_benchmark(&args),
         Command::Faults(args) => faults::run_seeds(&args),
         Command::Fuzz(args) => fuzz::run_targets(&args),

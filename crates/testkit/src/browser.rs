@@ -207,6 +207,22 @@ impl Browser {
         self.type_into(selector, path).await
     }
 
+    /// Drags files from the desktop onto an element and lets go of them there.
+    pub async fn drop_files(&self, selector: &str, files: &[&Path]) -> anyhow::Result<()> {
+        let middle = "const box = document.querySelector(arguments[0]).getBoundingClientRect();
+            return [box.x + box.width / 2, box.y + box.height / 2]";
+        let at = self.run(middle, &[json!(selector)]).await?;
+        for step in ["dragEnter", "dragOver", "drop"] {
+            let parameters = json!({
+                "type": step, "x": at[0], "y": at[1],
+                "data": { "items": [], "files": files, "dragOperationsMask": 1 },
+            });
+            let command = json!({ "cmd": "Input.dispatchDragEvent", "params": parameters });
+            self.post("/goog/cdp/execute", &command).await?;
+        }
+        Ok(())
+    }
+
     async fn find(&self, selector: &str) -> anyhow::Result<String> {
         let using = json!({ "using": "css selector", "value": selector });
         let found = self.post("/element", &using).await;

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use crate::figures::Figures;
 use crate::http::{self, Answer};
+use crate::kept;
 use crate::postgres::PostgresServer;
 use crate::redis::RedisServer;
 use crate::wait::{self, DEADLINE};
@@ -24,7 +25,6 @@ const LOG_LINES: usize = 60;
 #[derive(Debug)]
 pub struct Cluster {
     binary: PathBuf,
-    home: TempDir,
     /// The database; changed to put something between it and the processes that are started from then on.
     pub database_url: String,
     /// The Redis server.
@@ -35,6 +35,7 @@ pub struct Cluster {
     pub environment: Vec<(String, String)>,
     /// Speaks to the processes.
     pub client: Client,
+    home: TempDir,
 }
 
 impl Cluster {
@@ -49,15 +50,29 @@ impl Cluster {
 
     /// The same, with a database that holds nothing yet.
     pub fn empty(binary: impl Into<PathBuf>, postgres: &PostgresServer) -> anyhow::Result<Self> {
-        let redis = RedisServer::start()?;
+        Self::below(&std::env::temp_dir(), binary, postgres)
+    }
+
+    /// One with an empty database that tests share: it may lie in a static, and leaves nothing behind all the same.
+    pub fn kept(binary: impl Into<PathBuf>, postgres: &PostgresServer) -> anyhow::Result<Self> {
+        Self::below(kept::folder(), binary, postgres)
+    }
+
+    fn below(
+        parent: &Path,
+        binary: impl Into<PathBuf>,
+        postgres: &PostgresServer,
+    ) -> anyhow::Result<Self> {
+        let home = tempfile::tempdir_in(parent)?;
+        let redis = RedisServer::start_below(home.path(), &[])?;
         Ok(Self {
             binary: binary.into(),
-            home: tempfile::tempdir()?,
             database_url: postgres.url(&postgres.create(None)?),
             redis_url: redis.url(),
             redis,
             environment: Vec::new(),
             client: http::client()?,
+            home,
         })
     }
 
@@ -233,7 +248,9 @@ impl Member {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    fn log_tail(&self) -> String {
+    /// The last lines of that.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")

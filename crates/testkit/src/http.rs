@@ -91,9 +91,19 @@ impl Answer {
 
 /// A client without retries, proxies or redirects.
 pub fn client() -> anyhow::Result<Client> {
+    client_with(None)
+}
+
+/// The same, which sends an API key with every request when there is one.
+pub fn client_with(key: Option<&str>) -> anyhow::Result<Client> {
+    let mut headers = HeaderMap::new();
+    if let Some(key) = key {
+        headers.insert("x-api-key", key.parse()?);
+    }
     // Installed already by another test of this process is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Ok(Client::builder()
+        .default_headers(headers)
         .timeout(ANSWER)
         // A test that blocks its thread cannot see that the service has closed an idle connection meanwhile.
         .pool_idle_timeout(IDLE)

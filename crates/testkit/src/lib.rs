@@ -5,12 +5,15 @@
 //! it, kills it, starts it again, and leaves nothing behind.
 
 pub mod browser;
+pub mod caller;
 pub mod cluster;
 pub mod corpus;
+pub mod disk;
 pub mod events;
 pub mod figures;
 pub mod history;
 pub mod http;
+pub mod kept;
 pub mod kube;
 pub mod names;
 pub mod postgres;

@@ -1,5 +1,7 @@
 //! A Postgres server of the test's own.
 
+use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -199,6 +201,40 @@ impl PostgresServer {
             "postgres",
             &format!("CREATE DATABASE {name} TEMPLATE {template}"),
         )?;
+        Ok(name)
+    }
+
+    /// Makes a new database with the tables that these migrations give: one that an earlier version has left. They are
+    /// noted as the program notes them, which goes on from there.
+    pub fn create_at(&self, migrations: &[PathBuf]) -> anyhow::Result<String> {
+        let name = self.create(None)?;
+        self.run(
+            &name,
+            "CREATE TABLE _sqlx_migrations (
+                version bigint PRIMARY KEY, description text NOT NULL, installed_on timestamptz NOT NULL DEFAULT now(),
+                success boolean NOT NULL, checksum bytea NOT NULL, execution_time bigint NOT NULL
+            )",
+        )?;
+        for path in migrations {
+            let migration = std::fs::read_to_string(path)
+                .with_context(|| format!("{} cannot be read", path.display()))?;
+            let file = path.file_stem().and_then(OsStr::to_str);
+            let (version, description) = file
+                .and_then(|file| file.split_once('_'))
+                .context("a migration is named VERSION_DESCRIPTION.sql")?;
+            let mut bytes = String::new();
+            for byte in migration.bytes() {
+                write!(bytes, "{byte:02x}")?;
+            }
+            self.run(&name, &migration)?;
+            self.run(
+                &name,
+                &format!(
+                    "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                    VALUES ({version}, '{description}', true, sha384('\\x{bytes}'), 0)"
+                ),
+            )?;
+        }
         Ok(name)
     }
 

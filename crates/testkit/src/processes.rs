@@ -1,6 +1,7 @@
 //! What the system says about processes: their children, their memory.
 
 use std::fs;
+use std::process::Command;
 
 /// The process ids of all living descendants of `pid`, zombies left out.
 #[must_use]
@@ -24,6 +25,18 @@ pub fn descendants(pid: u32) -> Vec<u32> {
 #[must_use]
 pub fn is_alive(pid: u32) -> bool {
     stat(pid).is_some()
+}
+
+/// Sends a process a signal by its short name: `TERM`, `STOP`, `CONT`.
+pub fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status()?;
+    anyhow::ensure!(
+        sent.success(),
+        "process {pid} did not take the signal {name}"
+    );
+    Ok(())
 }
 
 /// Memory of a process that is in RAM now, in bytes; 0 when it is gone.

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
+use crate::kept;
 use crate::tethered::{Tethered, free_port};
 
 /// Longest wait for the server to answer after a start.
@@ -40,8 +42,13 @@ impl RedisServer {
 
     /// Starts a server with further settings: pairs of `--NAME` and `VALUE`, which win over ours.
     pub fn start_with(settings: &[&str]) -> anyhow::Result<Self> {
+        Self::start_below(&std::env::temp_dir(), settings)
+    }
+
+    /// The same, in a folder of its own below another one.
+    pub fn start_below(parent: &Path, settings: &[&str]) -> anyhow::Result<Self> {
         let mut server = Self {
-            home: tempfile::tempdir()?,
+            home: tempfile::tempdir_in(parent)?,
             port: 0,
             settings: settings.iter().map(|&s| s.to_owned()).collect(),
             process: None,
@@ -64,7 +71,7 @@ impl RedisServer {
     #[must_use]
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<RedisServer> = OnceLock::new();
-        SHARED.get_or_init(|| match Self::start() {
+        SHARED.get_or_init(|| match Self::start_below(kept::folder(), &[]) {
             Ok(server) => server,
             #[expect(clippy::panic, reason = "there is no test without the server")]
             Err(error) => panic!("{error:#}"),

@@ -1,7 +1,7 @@
 //! An S3-compatible storage of the test's own: versitygw over a local folder.
 
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tempfile::TempDir;
 
+use crate::kept;
 use crate::names;
 use crate::tethered::{Tethered, free_port};
 
@@ -39,8 +40,13 @@ pub struct S3Server {
 impl S3Server {
     /// Starts a storage.
     pub fn start() -> anyhow::Result<Self> {
+        Self::start_below(&std::env::temp_dir())
+    }
+
+    /// The same, in a folder of its own below another one.
+    fn start_below(parent: &Path) -> anyhow::Result<Self> {
         let mut server = Self {
-            home: tempfile::tempdir()?,
+            home: tempfile::tempdir_in(parent)?,
             port: 0,
             process: None,
         };
@@ -65,7 +71,7 @@ impl S3Server {
     #[must_use]
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<S3Server> = OnceLock::new();
-        SHARED.get_or_init(|| match Self::start() {
+        SHARED.get_or_init(|| match Self::start_below(kept::folder()) {
             Ok(server) => server,
             #[expect(clippy::panic, reason = "there is no test without the storage")]
             Err(error) => panic!("{error:#}"),

@@ -1,16 +1,16 @@
 //! `filejobs dev` as a process of its own.
 
 use std::fs::File;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use reqwest::{Client, Method};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::http::{self, Answer, Upload};
+use crate::caller::Caller;
 use crate::processes;
 use crate::wait::{self, DEADLINE};
 
@@ -29,17 +29,15 @@ pub struct Builder {
     listen: String,
 }
 
-/// A running service. It ends with the value, and with the test even when that is killed.
+/// A running service, and who calls it. It ends with the value, and with the test even when that is killed.
 #[derive(Debug)]
 pub struct Service {
     builder: Builder,
     /// Holds data, log and ready file of a service that was given no folder.
     home: TempDir,
     child: Option<Child>,
-    url: String,
     ops: String,
-    /// Speaks to it.
-    pub client: Client,
+    caller: Caller,
 }
 
 impl Builder {
@@ -85,9 +83,8 @@ impl Builder {
             builder: self,
             home: tempfile::tempdir()?,
             child: None,
-            url: String::new(),
             ops: String::new(),
-            client: http::client()?,
+            caller: Caller::new(Vec::new(), None)?,
         };
         service.start().await?;
         Ok(service)
@@ -164,10 +161,9 @@ impl Service {
             self.look_for(&ready)
         })
         .await?;
-        said["url"]
-            .as_str()
-            .context("the ready file names no url")?
-            .clone_into(&mut self.url);
+        let url = said["url"].as_str();
+        self.caller
+            .move_to(url.context("the ready file names no url")?);
         let ops = said["ops"].as_str().unwrap_or_default();
         ops.clone_into(&mut self.ops);
         Ok(())
@@ -194,12 +190,6 @@ impl Service {
             .data
             .clone()
             .unwrap_or_else(|| self.home.path().join("data"))
-    }
-
-    /// `http://127.0.0.1:PORT`.
-    #[must_use]
-    pub fn url(&self) -> &str {
-        &self.url
     }
 
     /// Where it answers probes; empty without `--ops-listen`.
@@ -266,98 +256,13 @@ impl Service {
             }
         }
     }
+}
 
-    /// `GET` of a path.
-    pub async fn get(&self, path: &str) -> anyhow::Result<Answer> {
-        self.call(Method::GET, path).await
-    }
+impl Deref for Service {
+    type Target = Caller;
 
-    /// `GET` of a path, asking for a media type.
-    pub async fn get_as(&self, path: &str, accept: &str) -> anyhow::Result<Answer> {
-        let request = self
-            .client
-            .get(format!("{}{path}", self.url))
-            .header("accept", accept);
-        http::answer(request).await
-    }
-
-    /// `POST` to a path without a body.
-    pub async fn post(&self, path: &str) -> anyhow::Result<Answer> {
-        self.call(Method::POST, path).await
-    }
-
-    /// `DELETE` of a path.
-    pub async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
-        self.call(Method::DELETE, path).await
-    }
-
-    /// `PATCH` of a path with a JSON body.
-    pub async fn patch(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
-        http::answer(self.client.patch(format!("{}{path}", self.url)).json(body)).await
-    }
-
-    async fn call(&self, method: Method, path: &str) -> anyhow::Result<Answer> {
-        http::call(&self.client, method, format!("{}{path}", self.url)).await
-    }
-
-    /// Hands a file in.
-    pub async fn upload(&self, upload: &Upload) -> anyhow::Result<Answer> {
-        upload.send(&self.client, &self.url).await
-    }
-
-    /// Hands a file in, which must be taken, and gives back its job's id.
-    pub async fn submit(&self, upload: &Upload) -> anyhow::Result<String> {
-        http::job_id(&self.upload(upload).await?)
-    }
-
-    /// A job as it stands.
-    pub async fn job(&self, id: &str) -> anyhow::Result<Value> {
-        let answer = self.get(&format!("/api/jobs/{id}")).await?;
-        anyhow::ensure!(
-            answer.status == 200,
-            "HTTP {}: {}",
-            answer.status,
-            answer.text()
-        );
-        Ok(answer.json())
-    }
-
-    /// Waits until a job is as wanted.
-    pub async fn job_when(
-        &self,
-        id: &str,
-        what: &str,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> anyhow::Result<Value> {
-        let mut last = Value::Null;
-        let seen = wait::until(what, DEADLINE, async || {
-            last = self.job(id).await?;
-            Ok(wanted(&last).then(|| last.clone()))
-        });
-        let seen = seen.await;
-        seen.with_context(|| format!("last seen: {last}"))
-    }
-
-    /// Waits until a job has ended.
-    pub async fn finished(&self, id: &str) -> anyhow::Result<Value> {
-        let ended = |job: &Value| {
-            let status = job["status"].as_str().unwrap_or_default();
-            matches!(status, "COMPLETED" | "FAILED" | "CANCELLED")
-        };
-        self.job_when(id, "the job to end", ended).await
-    }
-
-    /// Hands a file in and waits until its job has ended.
-    pub async fn run(&self, upload: &Upload) -> anyhow::Result<Value> {
-        let id = self.submit(upload).await?;
-        self.finished(&id).await
-    }
-
-    /// The status of `/api/health`; 0 when nobody answers.
-    pub async fn health(&self) -> u16 {
-        self.get("/api/health")
-            .await
-            .map_or(0, |answer| answer.status)
+    fn deref(&self) -> &Caller {
+        &self.caller
     }
 }
 

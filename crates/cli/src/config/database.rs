@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use clap::Args;
+use filejobs_store_postgres::PostgresStore;
 
 use super::{Problems, Secret, given};
 
@@ -110,6 +111,11 @@ impl DatabaseArgs {
             problems.add(URL, "postgres://USER:PASSWORD@HOST/NAME is taken");
             return None;
         }
+        if let Err(problem) = PostgresStore::check_url(url) {
+            let problem = anyhow::Error::new(problem);
+            problems.add(URL, format_args!("{problem:#}"));
+            return None;
+        }
         Some(DatabaseUrl::Postgres {
             url: url.to_owned(),
             connections: Connections {
@@ -117,5 +123,44 @@ impl DatabaseArgs {
                 kept: kept.min(most),
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(url: &str) -> Vec<String> {
+        let given = DatabaseArgs {
+            database_url: Some(url.parse().unwrap()),
+            database_connections: None,
+            database_kept: None,
+        };
+        let mut problems = Problems::default();
+        let read = given.read(Connections::FEW, &mut problems);
+        assert_eq!(read.is_some(), problems.told().is_empty());
+        problems.told().to_vec()
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_read_is_told_at_once_without_its_password() {
+        assert_eq!(
+            told("postgres://me:hush@db:5432/jobs?sslmode=require"),
+            [""; 0]
+        );
+        for url in [
+            "mysql://me:hush@db/jobs",
+            "postgres://me:hush@db:port/jobs",
+            "postgres://me:hush@db/jobs?sslmode=hardly",
+            "postgres://me:hush@[db/jobs",
+        ] {
+            let [told] = &told(url)[..] else {
+                unreachable!("one problem is told of {url}")
+            };
+            assert!(
+                told.starts_with("DATABASE_URL") && !told.contains("hush"),
+                "{told}"
+            );
+        }
     }
 }

@@ -120,3 +120,30 @@ impl ProcessingArgs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        processing: ProcessingArgs,
+    }
+
+    #[test]
+    fn a_worker_reads_a_file_for_each_core_up_to_four_unless_told_otherwise() {
+        let slots = |words: &[&str]| {
+            let mut problems = Problems::default();
+            let line = Line::parse_from([&["x"], words].concat());
+            let read = line.processing.read(PathBuf::new(), &mut problems);
+            (read.slots as usize, problems.told().len())
+        };
+        let cores = std::thread::available_parallelism().unwrap().get();
+        assert_eq!(slots(&[]), (cores.min(4), 0));
+        assert_eq!(slots(&["--max-concurrency", "9"]), (9, 0));
+        assert_eq!(slots(&["--max-concurrency", "none"]).1, 1);
+    }
+}

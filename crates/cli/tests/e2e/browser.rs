@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use filejobs_testkit::browser::{self, Browser, Settings};
 use filejobs_testkit::http::Upload;
-use filejobs_testkit::service::Service;
+use filejobs_testkit::processes;
+use filejobs_testkit::service::{Builder, Service};
+use filejobs_testkit::wait::{self, DEADLINE};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::sample_upload;
 
 /// Row 2 has a bad number, row 3 an empty cell.
 const ORDERS: &str = "id,name,price\n1,anvil,10.5\n2,rope,twelve\n3,,7\n4,tnt,2.25\n";
@@ -27,6 +31,10 @@ struct Stage {
 impl Stage {
     /// `None` where no browser is installed, which only a developer's machine may lack.
     async fn set(settings: Settings) -> anyhow::Result<Option<Self>> {
+        Self::set_with(settings, crate::service()).await
+    }
+
+    async fn set_with(settings: Settings, service: Builder) -> anyhow::Result<Option<Self>> {
         if !browser::is_installed() {
             let ci = std::env::var("CI").unwrap_or_default();
             anyhow::ensure!(
@@ -36,12 +44,9 @@ impl Stage {
             eprintln!("skipped: chromedriver is missing; `cargo xtask test rust` installs it");
             return Ok(None);
         }
-        let service = Service::builder(env!("CARGO_BIN_EXE_filejobs"))
-            .start()
-            .await?;
         Ok(Some(Self {
             browser: Browser::start(&settings).await?,
-            service,
+            service: service.start().await?,
             files: tempfile::tempdir()?,
         }))
     }
@@ -176,6 +181,105 @@ async fn what_cannot_be_taken_is_refused_before_it_is_sent() -> anyhow::Result<(
         )
         .await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_file_can_be_dropped_anywhere_on_the_page() -> anyhow::Result<()> {
+    let Some(stage) = Stage::set(Settings::default()).await? else {
+        return Ok(());
+    };
+    stage.open("/").await?;
+    let orders = stage.file("orders.csv", ORDERS)?;
+    let picture = stage.file("picture.png", "x")?;
+    stage
+        .browser
+        .drop_files("#jobs", &[orders.as_path(), picture.as_path()])
+        .await?;
+    stage
+        .wait_for_text("#page-error", "one file at a time")
+        .await?;
+    assert_eq!(stage.browser.text("#chosen").await?, "");
+    stage
+        .browser
+        .drop_files("#jobs", &[picture.as_path()])
+        .await?;
+    stage.wait_for_text("#page-error", "picture.png").await?;
+
+    stage
+        .browser
+        .drop_files(".drop", &[orders.as_path()])
+        .await?;
+    stage.wait_for_text("#chosen", "orders.csv").await?;
+    let told = "return !document.querySelector('#page-error').hidden";
+    assert_eq!(stage.browser.run(told, &[]).await?, false);
+    stage.browser.click("#upload button[type=submit]").await?;
+    stage.wait_for_text("#job .badge", "Completed").await?;
+    assert_eq!(stage.browser.text("h1").await?, "orders.csv");
+    stage.assert_quiet().await
+}
+
+/// Waits until a job's page offers exactly these buttons: they follow its state.
+async fn offered(stage: &Stage, buttons: &[&str]) -> anyhow::Result<()> {
+    let script = format!(
+        "return JSON.stringify([...document.querySelectorAll('#job button')].map((b) => b.dataset.key)) === {}",
+        json!(json!(buttons).to_string())
+    );
+    let what = format!("the buttons to be {buttons:?}");
+    stage.browser.wait_for(&what, &script).await
+}
+
+async fn press(stage: &Stage, button: &str) -> anyhow::Result<()> {
+    let button = format!("#job button[data-key='{button}']");
+    stage.browser.click(&button).await
+}
+
+#[tokio::test]
+async fn a_job_can_be_held_back_cancelled_and_tried_again_from_its_page() -> anyhow::Result<()> {
+    let builder = crate::service().arg("--max-concurrency").arg(1);
+    let Some(stage) = Stage::set_with(Settings::default(), builder).await? else {
+        return Ok(());
+    };
+    // A job whose engine stands still keeps the only slot busy for as long as that is wanted.
+    let (_, upload) = sample_upload(2_000_000, 0.0);
+    let busy = stage.service.submit(&upload).await?;
+    let engine = wait::until("an engine to run", DEADLINE, async || {
+        Ok(stage.service.children().first().copied())
+    });
+    processes::signal(engine.await?, "STOP")?;
+    let id = stage
+        .service
+        .submit(&Upload::new("orders.csv", ORDERS))
+        .await?;
+
+    let waiting = ["Suspend", "Cancel job", "Delete"];
+    stage.open(&format!("/jobs/{id}")).await?;
+    offered(&stage, &waiting).await?;
+    press(&stage, "Suspend").await?;
+    offered(&stage, &["Resume", "Cancel job", "Delete"]).await?;
+    assert_eq!(stage.service.job(&id).await?["status"], "SUSPENDED");
+    press(&stage, "Resume").await?;
+    offered(&stage, &waiting).await?;
+    press(&stage, "Cancel job").await?;
+    stage.wait_for_text("#confirm", "Cancel this job?").await?;
+    stage.browser.click("#confirm button[value=no]").await?;
+    assert_eq!(stage.service.job(&id).await?["status"], "QUEUED");
+    press(&stage, "Cancel job").await?;
+    stage.browser.click("#confirm button[value=yes]").await?;
+    offered(&stage, &["Retry", "Delete"]).await?;
+    assert_eq!(stage.service.job(&id).await?["status"], "CANCELLED");
+    press(&stage, "Retry").await?;
+    offered(&stage, &waiting).await?;
+
+    // One that is being processed; its end is seen without a hand.
+    stage.open(&format!("/jobs/{busy}")).await?;
+    offered(&stage, &["Suspend", "Cancel job"]).await?;
+    press(&stage, "Cancel job").await?;
+    stage.browser.click("#confirm button[value=yes]").await?;
+    offered(&stage, &["Retry", "Delete"]).await?;
+    stage.open(&format!("/jobs/{id}")).await?;
+    stage.wait_for_text("#job .badge", "Completed").await?;
+    assert_eq!(stage.service.job(&id).await?["generation"], 1);
+    stage.assert_quiet().await
 }
 
 #[tokio::test]

@@ -200,7 +200,7 @@ async fn an_interrupted_check_leaves_no_child_and_no_file() {
     assert_eq!(status.code(), Some(5));
     assert!(!processes::is_alive(engine));
     assert_eq!(
-        crate::disk::files_below(&scratch),
+        filejobs_testkit::disk::files_below(&scratch),
         Vec::<std::path::PathBuf>::new()
     );
 }

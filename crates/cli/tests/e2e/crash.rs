@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use filejobs_testkit::disk::files_below;
 use filejobs_testkit::service::Service;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::disk::files_below;
 use crate::{sample_upload, service};
 
 /// Kills.

@@ -1,33 +1,8 @@
-//! What lies on the disk, and what happens when it is full.
-
-use std::path::{Path, PathBuf};
+//! What happens when the disk is full.
 
 use filejobs_testkit::http::Upload;
 
 use crate::{sample, service, small_upload};
-
-/// Every file below a folder; none when it is not there.
-pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            if entry.path().is_dir() {
-                folders.push(entry.path());
-            } else {
-                files.push(entry.path());
-            }
-        }
-    }
-    files
-}
-
-/// Whether any path below a folder holds `text`.
-pub(crate) fn any_file_named(folder: &Path, text: &str) -> bool {
-    files_below(folder)
-        .iter()
-        .any(|path| path.to_string_lossy().contains(text))
-}
 
 #[tokio::test]
 async fn a_full_disk_is_told_and_survived() {

@@ -2,8 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use filejobs_testkit::http::Upload;
+use filejobs_testkit::events::{Event, read_until};
 use filejobs_testkit::processes;
+use filejobs_testkit::service::Service;
 use filejobs_testkit::wait::{self, DEADLINE};
 
 use crate::{BINARY, sample_upload, service, small_upload};
@@ -112,31 +113,24 @@ fn every_unusable_setting_is_told_and_no_secret() {
     assert!(!text.contains("hush"), "{text}");
 }
 
+/// What a job's events say about its states, from the first on.
+async fn states(service: &Service, id: &str) -> Vec<Event> {
+    let stream = service
+        .client
+        .get(format!("{}/api/jobs/{id}/events", service.url()));
+    let stream = stream.header("last-event-id", "0").send().await.unwrap();
+    let mut events = read_until(stream, "finished").await.unwrap();
+    events.retain(|event| event.name != "progress");
+    events
+}
+
 #[tokio::test]
-async fn a_file_goes_when_its_job_is_completed_if_that_is_wanted() {
-    let service = service()
-        .env("DELETE_FILE_ON_COMPLETE", "true")
-        .start()
-        .await
-        .unwrap();
-    let uploads = service.data().join("files/uploads");
-    let job = service.run(&small_upload()).await.unwrap();
-    assert_eq!(job["status"], "COMPLETED");
-    wait::until("the file to go", DEADLINE, async || {
-        Ok(crate::disk::files_below(&uploads).is_empty().then_some(()))
-    })
-    .await
-    .unwrap();
-    let id = job["id"].as_str().unwrap();
-    let results = service
-        .get(&format!("/api/jobs/{id}/results"))
-        .await
-        .unwrap();
-    assert_eq!(results.json()["total"], 2);
-    let failed = service.run(&Upload::new("empty.csv", "")).await.unwrap();
-    let id = failed["id"].as_str().unwrap();
-    assert!(
-        crate::disk::any_file_named(&uploads, id),
-        "a failed job may be tried again"
-    );
+async fn the_events_of_a_job_survive_a_restart() {
+    let mut service = service().start().await.unwrap();
+    let id = service.submit(&small_upload()).await.unwrap();
+    service.finished(&id).await.unwrap();
+    let before = states(&service, &id).await;
+    service.kill().unwrap();
+    service.start().await.unwrap();
+    assert_eq!(states(&service, &id).await, before);
 }

@@ -1,10 +1,11 @@
 //! Looks at everything that is left once a service has healed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use filejobs_core::Sources;
+use filejobs_testkit::disk::files_below;
 use filejobs_testkit::wait::{self, DEADLINE};
 use serde_json::Value;
 use wiremock::MockServer;
@@ -226,20 +227,4 @@ impl Verdict {
             self.problems.push(format!("{what} are left: {left:?}"));
         }
     }
-}
-
-/// All files in a folder and the folders in it.
-pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            if entry.path().is_dir() {
-                folders.push(entry.path());
-            } else {
-                files.push(entry.path());
-            }
-        }
-    }
-    files
 }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use filejobs_cli::sample::Sample;
 use filejobs_testkit::cluster::Cluster;
+use filejobs_testkit::disk::files_below;
 use filejobs_testkit::http::Upload;
 use filejobs_testkit::postgres::PostgresServer;
 use filejobs_testkit::wait::{self, DEADLINE};
 
-use crate::verdict::files_below;
 use crate::{BINARY, submit};
 
 /// The shortest that can be set.

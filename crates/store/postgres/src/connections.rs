@@ -107,3 +107,23 @@ impl DerefMut for Lent {
             .expect("only `give_back` and `drop` empty it, and both take it away")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use filejobs_testkit::postgres::PostgresServer;
+    use sqlx::{AssertSqlSafe, ConnectOptions as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_has_bounds_that_the_server_keeps() {
+        let server = PostgresServer::shared();
+        let url = server.url(&server.create(None).unwrap());
+        let mut connection = options(&url).unwrap().connect().await.unwrap();
+        for (name, value) in SERVER_SETTINGS {
+            let show = sqlx::query_scalar(AssertSqlSafe(format!("SHOW {name}")));
+            let shown: String = show.fetch_one(&mut connection).await.unwrap();
+            assert_eq!(shown, value, "{name}");
+        }
+    }
+}

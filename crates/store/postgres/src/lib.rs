@@ -96,7 +96,17 @@ pub struct PostgresStore {
     pool: PgPool,
 }
 
+/// An address that cannot be read. What is told of it holds no password.
+#[derive(Debug, thiserror::Error)]
+#[error("this is no address of a Postgres database")]
+pub struct InvalidUrl(#[source] sqlx::Error);
+
 impl PostgresStore {
+    /// Whether the address of a database can be read. Nobody is asked whether there is one.
+    pub fn check_url(url: &str) -> std::result::Result<(), InvalidUrl> {
+        connections::options(url).map(drop).map_err(InvalidUrl)
+    }
+
     /// Brings the schema of the database at `url` up to date; returns how many migrations that took.
     ///
     /// Forward only. Any number of processes may call it at a time: one migrates, the others wait and find nothing to do.

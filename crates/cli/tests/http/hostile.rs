@@ -3,11 +3,16 @@
 use filejobs_testkit::http::Upload;
 use serde_json::json;
 
-use crate::service;
+use crate::topology::Topology;
 
-#[tokio::test]
-async fn names_and_contents_must_both_fit() {
-    let service = service().start().await.unwrap();
+run_on! {[dev, processes] [
+    names_and_contents_must_both_fit,
+    a_broken_workbook_fails_its_job_and_harms_nobody,
+    an_empty_file_fails_and_a_header_alone_does_not,
+]}
+
+async fn names_and_contents_must_both_fit(on: Topology) {
+    let service = on.start().await;
     let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice();
     let elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0".as_slice();
     let pdf = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n".as_slice();
@@ -45,9 +50,8 @@ async fn names_and_contents_must_both_fit() {
     assert_eq!(service.get("/api/jobs").await.unwrap().json()["total"], 0);
 }
 
-#[tokio::test]
-async fn a_broken_workbook_fails_its_job_and_harms_nobody() {
-    let service = service().start().await.unwrap();
+async fn a_broken_workbook_fails_its_job_and_harms_nobody(on: Topology) {
+    let service = on.start().await;
     let job = service
         .run(&Upload::new(
             "broken.xlsx",
@@ -67,13 +71,12 @@ async fn a_broken_workbook_fails_its_job_and_harms_nobody() {
         "{job}"
     );
     assert_eq!(service.health().await, 200);
-    let workers = service.get("/api/workers").await.unwrap().json();
+    let workers = service.admin.get("/api/workers").await.unwrap().json();
     assert_eq!(workers["workers"].as_array().map(Vec::len), Some(1));
 }
 
-#[tokio::test]
-async fn an_empty_file_fails_and_a_header_alone_does_not() {
-    let service = service().start().await.unwrap();
+async fn an_empty_file_fails_and_a_header_alone_does_not(on: Topology) {
+    let service = on.start().await;
     let empty = service.run(&Upload::new("a.csv", "")).await.unwrap();
     assert_eq!(
         (&empty["status"], &empty["failure_class"]),

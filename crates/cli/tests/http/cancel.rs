@@ -1,14 +1,14 @@
 //! A running job that is no longer wanted.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use filejobs_cli::sample::Sample;
 use filejobs_testkit::wait::{self, DEADLINE};
 
-use crate::disk::files_below;
-use crate::{BINARY, service};
+use crate::topology::Topology;
+
+run_on! {[dev, processes] [a_cancelled_job_of_ten_million_rows_leaves_no_child_and_no_file]}
 
 /// How long it may take until nothing of the job runs any more.
 const GONE: Duration = Duration::from_secs(2);
@@ -22,17 +22,13 @@ fn big_file(path: &Path) {
     sample.write(std::fs::File::create(path).unwrap()).unwrap();
 }
 
-#[tokio::test]
-async fn a_cancelled_job_of_ten_million_rows_leaves_no_child_and_no_file() {
-    let service = service().start().await.unwrap();
+async fn a_cancelled_job_of_ten_million_rows_leaves_no_child_and_no_file(on: Topology) {
+    let service = on.alone().start().await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("big.csv");
     big_file(&file);
-    let submitted = Command::new(BINARY)
-        .args(["submit", "--server", service.url()])
-        .arg(&file)
-        .output()
-        .unwrap();
+    let submitted = service.client_command(&["submit"]).arg(&file).output();
+    let submitted = submitted.unwrap();
     assert!(submitted.status.success(), "{submitted:?}");
     let id = String::from_utf8(submitted.stdout)
         .unwrap()
@@ -44,7 +40,7 @@ async fn a_cancelled_job_of_ten_million_rows_leaves_no_child_and_no_file() {
         })
         .await
         .unwrap();
-    assert!(!service.children().is_empty());
+    assert!(!service.engines().is_empty());
 
     let asked = Instant::now();
     let answer = service
@@ -53,12 +49,8 @@ async fn a_cancelled_job_of_ten_million_rows_leaves_no_child_and_no_file() {
         .unwrap();
     answer.assert_status(200);
     assert_eq!(answer.json()["status"], "CANCELLED");
-    let scratch = service.data().join("scratch");
     wait::until("child and files to go", DEADLINE, async || {
-        let left = files_below(&scratch)
-            .into_iter()
-            .filter(|path| !path.ends_with("lock"));
-        Ok((service.children().is_empty() && left.count() == 0).then_some(()))
+        Ok((service.engines().is_empty() && service.scratch().is_empty()).then_some(()))
     })
     .await
     .unwrap();

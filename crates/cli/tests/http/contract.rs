@@ -1,25 +1,45 @@
 //! Every call of the HTTP contract answers as the design says.
 
 use filejobs_testkit::http::{self, Upload};
-use filejobs_testkit::service::Service;
+use filejobs_testkit::wait::{self, DEADLINE};
 use serde_json::{Value, json};
 
-use crate::{SMALL, sample_upload, service, small_upload};
+use crate::topology::{Stage, Topology, Way};
+use crate::{SMALL, sample_upload, small_upload};
+
+run_on! {[dev, processes, s3] [
+    an_upload_is_answered_with_the_place_of_its_job,
+    a_job_tells_all_about_itself,
+    findings_come_in_pages_in_the_order_of_rows,
+    a_finding_has_its_exact_place_and_reason,
+    valid_rows_come_as_json_csv_and_parquet,
+    rejected_rows_report_and_schema_can_be_fetched,
+    an_inferred_schema_can_be_sent_back,
+    jobs_are_listed_newest_first_and_filtered,
+    whatever_cannot_be_used_is_refused_with_its_name,
+    unknown_and_malformed_ids_are_not_found,
+    states_allow_what_the_contract_says,
+    a_deleted_job_leaves_nothing,
+    the_same_key_and_body_give_the_same_job,
+    the_service_tells_how_it_is,
+    a_file_goes_when_its_job_is_completed_if_that_is_wanted,
+]}
+// What lies where makes no difference to these.
+run_on! {[dev, processes] [a_held_back_job_goes_on_where_it_is_let]}
 
 const UNKNOWN: &str = "0190f5a4-7c2e-7d3a-9b1c-2f6e8a4d5c6b";
 
 /// A service with one finished job: three rows, one of them bad.
-async fn with_small_job() -> (Service, String) {
-    let service = service().start().await.unwrap();
+async fn with_small_job(on: Topology) -> (Stage, String) {
+    let service = on.start().await;
     let id = service.submit(&small_upload()).await.unwrap();
     let job = service.finished(&id).await.unwrap();
     assert_eq!(job["status"], "COMPLETED", "{job}");
     (service, id)
 }
 
-#[tokio::test]
-async fn an_upload_is_answered_with_the_place_of_its_job() {
-    let service = service().start().await.unwrap();
+async fn an_upload_is_answered_with_the_place_of_its_job(on: Topology) {
+    let service = on.start().await;
     let answer = service.upload(&small_upload()).await.unwrap();
     answer.assert_status(202);
     let id = http::job_id(&answer).unwrap();
@@ -30,16 +50,15 @@ async fn an_upload_is_answered_with_the_place_of_its_job() {
     assert!(!answer.header("x-request-id").is_empty());
 }
 
-#[tokio::test]
-async fn a_job_tells_all_about_itself() {
-    let (service, id) = with_small_job().await;
+async fn a_job_tells_all_about_itself(on: Topology) {
+    let (service, id) = with_small_job(on).await;
     let answer = service.get(&format!("/api/jobs/{id}")).await.unwrap();
     let job = answer.json();
     let expected = json!({
         "id": id, "filename": "small.csv", "file_size": SMALL.len(), "file_type": "csv", "status": "COMPLETED",
         "outcome": "completed_with_errors", "failure_class": null, "rows_total": 3, "rows_processed": 3,
         "rows_failed": 1, "errors_by_code": {"type-error": 1}, "errors_truncated": false, "error_message": null,
-        "webhook_url": null, "priority": 0, "namespace": "default", "generation": 0,
+        "webhook_url": null, "priority": 0, "namespace": service.namespace, "generation": 0,
     });
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&job[name], value, "{name} of {job}");
@@ -62,9 +81,8 @@ async fn a_job_tells_all_about_itself() {
     again.assert_status(304);
 }
 
-#[tokio::test]
-async fn findings_come_in_pages_in_the_order_of_rows() {
-    let service = service().start().await.unwrap();
+async fn findings_come_in_pages_in_the_order_of_rows(on: Topology) {
+    let service = on.start().await;
     let (sample, upload) = sample_upload(2_000, 10.0);
     let job = service.run(&upload).await.unwrap();
     let id = job["id"].as_str().unwrap();
@@ -104,9 +122,8 @@ async fn findings_come_in_pages_in_the_order_of_rows() {
     }
 }
 
-#[tokio::test]
-async fn a_finding_has_its_exact_place_and_reason() {
-    let (service, id) = with_small_job().await;
+async fn a_finding_has_its_exact_place_and_reason(on: Topology) {
+    let (service, id) = with_small_job(on).await;
     let list = service
         .get(&format!("/api/jobs/{id}/errors"))
         .await
@@ -130,9 +147,8 @@ async fn a_finding_has_its_exact_place_and_reason() {
     assert_eq!(csv.text().lines().count(), 2, "{}", csv.text());
 }
 
-#[tokio::test]
-async fn valid_rows_come_as_json_csv_and_parquet() {
-    let (service, id) = with_small_job().await;
+async fn valid_rows_come_as_json_csv_and_parquet(on: Topology) {
+    let (service, id) = with_small_job(on).await;
     let path = format!("/api/jobs/{id}/results");
     let list = service.get(&path).await.unwrap().json();
     assert_eq!(
@@ -162,9 +178,8 @@ async fn valid_rows_come_as_json_csv_and_parquet() {
     assert!(parquet.body.starts_with(b"PAR1") && parquet.body.ends_with(b"PAR1"));
 }
 
-#[tokio::test]
-async fn rejected_rows_report_and_schema_can_be_fetched() {
-    let (service, id) = with_small_job().await;
+async fn rejected_rows_report_and_schema_can_be_fetched(on: Topology) {
+    let (service, id) = with_small_job(on).await;
     let rejected = service
         .get(&format!("/api/jobs/{id}/rejected.csv"))
         .await
@@ -192,9 +207,8 @@ async fn rejected_rows_report_and_schema_can_be_fetched() {
     assert_eq!(schema["fields"].as_array().map(Vec::len), Some(3));
 }
 
-#[tokio::test]
-async fn an_inferred_schema_can_be_sent_back() {
-    let service = service().start().await.unwrap();
+async fn an_inferred_schema_can_be_sent_back(on: Topology) {
+    let service = on.start().await;
     let job = service
         .run(&Upload::new("a.csv", "id,at\n1,2026-01-02\n2,2026-01-03\n"))
         .await
@@ -215,64 +229,53 @@ async fn an_inferred_schema_can_be_sent_back() {
     );
 }
 
-#[tokio::test]
-async fn jobs_are_listed_newest_first_and_filtered() {
-    let service = service().start().await.unwrap();
+async fn jobs_are_listed_newest_first_and_filtered(on: Topology) {
+    let service = on.start().await;
+    let own = &service.namespace;
+    let other = format!("{own}-other");
     let mut ids = Vec::new();
     for n in 0..5 {
-        let namespace = if n % 2 == 0 { "even" } else { "odd" };
-        let id = service
-            .submit(&small_upload().field("namespace", namespace))
-            .await
-            .unwrap();
+        let id = service.submit(&small_upload()).await.unwrap();
         service.finished(&id).await.unwrap();
         ids.push(id);
+        if n < 2 {
+            let upload = small_upload().field("namespace", &other);
+            service.admin.run(&upload).await.unwrap();
+        }
     }
     ids.reverse();
-    let list = service.get("/api/jobs?page=1&page_size=2").await.unwrap();
-    let page = list.json();
+    let list = async |parameters: &str| {
+        let path = format!("/api/jobs?namespace={own}&{parameters}");
+        let answer = service.get(&path).await.unwrap();
+        answer.assert_status(200);
+        answer
+    };
+    let first = list("page=1&page_size=2").await;
+    let page = first.json();
     assert_eq!(
         (&page["total"], &page["total_pages"]),
         (&json!(5), &json!(3))
     );
     assert_eq!(ids_of(&page), ids[..2]);
-    assert!(
-        list.header("link").contains("rel=\"next\""),
-        "{}",
-        list.header("link")
-    );
-    assert_eq!(
-        ids_of(
-            &service
-                .get("/api/jobs?page=3&page_size=2")
-                .await
-                .unwrap()
-                .json()
-        ),
-        ids[4..]
-    );
-    let odd = service.get("/api/jobs?namespace=odd").await.unwrap().json();
-    assert_eq!(odd["total"], 2);
-    let done = service
-        .get("/api/jobs?status=COMPLETED")
-        .await
-        .unwrap()
-        .json();
-    assert_eq!(done["total"], 5);
-    let waiting = service.get("/api/jobs?status=QUEUED").await.unwrap().json();
-    assert_eq!(
-        (&waiting["total"], &waiting["total_pages"]),
-        (&json!(0), &json!(0))
-    );
-    let future = service
-        .get("/api/jobs?from_date=2999-01-01")
-        .await
-        .unwrap()
-        .json();
-    assert_eq!(future["total"], 0);
+    let link = first.header("link");
+    assert!(link.contains("rel=\"next\""), "{link}");
+    assert_eq!(ids_of(&list("page=3&page_size=2").await.json()), ids[4..]);
+    let others = format!("/api/jobs?namespace={other}");
+    let others = service.admin.get(&others).await.unwrap().json();
+    assert_eq!(others["total"], 2);
+    for (filter, total) in [
+        ("status=COMPLETED", 5),
+        ("status=QUEUED", 0),
+        ("from_date=2999-01-01", 0),
+        ("to_date=2999-01-01", 5),
+    ] {
+        let page = list(filter).await.json();
+        assert_eq!(page["total"], total, "{filter}");
+        assert_eq!(page["total_pages"], total.min(1), "{filter}");
+    }
 
     let mut seen = Vec::new();
-    let mut next = Some("/api/jobs?page_size=2".to_owned());
+    let mut next = Some(format!("/api/jobs?namespace={own}&page_size=2"));
     while let Some(path) = next {
         let answer = service.get(&path).await.unwrap();
         answer.assert_status(200);
@@ -298,9 +301,8 @@ fn next_link(header: &str) -> Option<String> {
     Some(path.to_owned())
 }
 
-#[tokio::test]
-async fn whatever_cannot_be_used_is_refused_with_its_name() {
-    let (service, id) = with_small_job().await;
+async fn whatever_cannot_be_used_is_refused_with_its_name(on: Topology) {
+    let (service, id) = with_small_job(on).await;
     let cases = [
         ("/api/jobs?status=DONE", "status"),
         ("/api/jobs?page_size=501", "page_size"),
@@ -319,9 +321,8 @@ async fn whatever_cannot_be_used_is_refused_with_its_name() {
     service.get(&path).await.unwrap().assert_problem(400);
 }
 
-#[tokio::test]
-async fn unknown_and_malformed_ids_are_not_found() {
-    let service = service().start().await.unwrap();
+async fn unknown_and_malformed_ids_are_not_found(on: Topology) {
+    let service = on.start().await;
     for id in [
         UNKNOWN,
         "1",
@@ -368,16 +369,13 @@ async fn unknown_and_malformed_ids_are_not_found() {
         .await
         .unwrap()
         .assert_problem(404);
-    service
-        .delete("/api/jobs")
-        .await
-        .unwrap()
-        .assert_problem(405);
+    // For anybody else a call that is not known is one that only they may make.
+    let unknown = service.admin.delete("/api/jobs").await;
+    unknown.unwrap().assert_problem(405);
 }
 
-#[tokio::test]
-async fn states_allow_what_the_contract_says() {
-    let (service, id) = with_small_job().await;
+async fn states_allow_what_the_contract_says(on: Topology) {
+    let (service, id) = with_small_job(on).await;
     service
         .post(&format!("/api/jobs/{id}/cancel"))
         .await
@@ -421,15 +419,9 @@ async fn states_allow_what_the_contract_says() {
     assert_eq!(again["status"], "FAILED");
 }
 
-#[tokio::test]
-async fn a_held_back_job_goes_on_where_it_is_let() {
-    let service = service()
-        .arg("--max-concurrency")
-        .arg(1)
-        .start()
-        .await
-        .unwrap();
-    let (sample, upload) = sample_upload(400_000, 1.0);
+async fn a_held_back_job_goes_on_where_it_is_let(on: Topology) {
+    let service = on.with("MAX_CONCURRENCY", "1").alone().start().await;
+    let (sample, upload) = sample_upload(2_000_000, 1.0);
     let busy = service.submit(&upload).await.unwrap();
     let held = service.submit(&small_upload()).await.unwrap();
     let answer = service
@@ -460,9 +452,8 @@ async fn a_held_back_job_goes_on_where_it_is_let() {
     assert_eq!(service.finished(&held).await.unwrap()["rows_processed"], 3);
 }
 
-#[tokio::test]
-async fn a_deleted_job_leaves_nothing() {
-    let (service, id) = with_small_job().await;
+async fn a_deleted_job_leaves_nothing(on: Topology) {
+    let (service, id) = with_small_job(on).await;
     let answer = service.delete(&format!("/api/jobs/{id}")).await.unwrap();
     answer.assert_status(204);
     service
@@ -475,19 +466,15 @@ async fn a_deleted_job_leaves_nothing() {
         .await
         .unwrap()
         .assert_problem(404);
-    let files = service.data().join("files");
-    filejobs_testkit::wait::until(
-        "the files to go",
-        filejobs_testkit::wait::DEADLINE,
-        async || Ok((!crate::disk::any_file_named(&files, &id)).then_some(())),
-    )
+    wait::until("the files to go", DEADLINE, async || {
+        Ok((!service.stores(&id)).then_some(()))
+    })
     .await
     .unwrap();
 }
 
-#[tokio::test]
-async fn the_same_key_and_body_give_the_same_job() {
-    let service = service().start().await.unwrap();
+async fn the_same_key_and_body_give_the_same_job(on: Topology) {
+    let service = on.start().await;
     let upload = small_upload().key("order-17");
     let first = service.submit(&upload).await.unwrap();
     let second = service.submit(&upload).await.unwrap();
@@ -504,27 +491,25 @@ async fn the_same_key_and_body_give_the_same_job() {
     assert_ne!(first, third);
 }
 
-#[tokio::test]
-async fn the_service_tells_how_it_is() {
-    let service = service().start().await.unwrap();
+async fn the_service_tells_how_it_is(on: Topology) {
+    let way = on.way;
+    let service = on.start().await;
     let health = service.get("/api/health").await.unwrap();
     health.assert_status(200);
-    let embedded =
-        json!({"status": "healthy", "db": "embedded", "redis": "embedded", "storage": "embedded"});
-    assert_eq!(health.json(), embedded);
+    let parts = if way == Way::Dev { "embedded" } else { "up" };
+    let healthy = json!({"status": "healthy", "db": parts, "redis": parts, "storage": parts});
+    assert_eq!(health.json(), healthy);
     let limits = service.get("/api/limits").await.unwrap().json();
     assert_eq!(limits["upload_bytes"], 500 << 20);
     assert_eq!(limits["page_size"], 500);
-    let stats = service.get("/api/queues/stats").await.unwrap().json();
+    let admin = &service.admin;
+    let stats = admin.get("/api/queues/stats").await.unwrap().json();
     for name in ["depth", "oldest_age_seconds", "rows_per_second"] {
         assert!(stats[name].is_number(), "{stats}");
     }
-    service
-        .get("/api/queues/dead-letters")
-        .await
-        .unwrap()
-        .assert_status(200);
-    let workers = service.get("/api/workers").await.unwrap().json();
+    let letters = admin.get("/api/queues/dead-letters").await.unwrap();
+    letters.assert_status(200);
+    let workers = admin.get("/api/workers").await.unwrap().json();
     for name in ["id", "slots", "busy", "last_seen"] {
         assert!(workers["workers"][0].get(name).is_some(), "{workers}");
     }
@@ -533,4 +518,29 @@ async fn the_service_tells_how_it_is() {
     let docs = service.get("/api/docs").await.unwrap();
     docs.assert_status(200);
     assert!(docs.header("content-type").starts_with("text/html"));
+}
+
+async fn a_file_goes_when_its_job_is_completed_if_that_is_wanted(on: Topology) {
+    let service = on.with("DELETE_FILE_ON_COMPLETE", "true").start().await;
+    let uploaded = |id: &str| {
+        let paths = service.stored().into_iter();
+        let mut paths = paths.map(|path| path.to_string_lossy().into_owned());
+        paths.any(|path| path.contains("/uploads/") && path.contains(id))
+    };
+    let job = service.run(&small_upload()).await.unwrap();
+    assert_eq!(job["status"], "COMPLETED");
+    let id = job["id"].as_str().unwrap();
+    wait::until("the file to go", DEADLINE, async || {
+        Ok((!uploaded(id)).then_some(()))
+    })
+    .await
+    .unwrap();
+    let results = service
+        .get(&format!("/api/jobs/{id}/results"))
+        .await
+        .unwrap();
+    assert_eq!(results.json()["total"], 2);
+    let failed = service.run(&Upload::new("empty.csv", "")).await.unwrap();
+    let id = failed["id"].as_str().unwrap();
+    assert!(uploaded(id), "a failed job may be tried again");
 }

@@ -3,13 +3,16 @@
 use filejobs_testkit::events::{Event, read_until};
 use reqwest::Response;
 
-use crate::{sample_upload, service, small_upload};
+use crate::topology::{Stage, Topology};
+use crate::{sample_upload, small_upload};
 
-async fn open(
-    service: &filejobs_testkit::service::Service,
-    id: &str,
-    after: Option<&str>,
-) -> Response {
+run_on! {[dev, processes] [
+    a_stream_tells_a_job_to_its_end,
+    a_reader_that_comes_back_misses_no_state,
+    the_history_can_be_had_as_json,
+]}
+
+async fn open(service: &Stage, id: &str, after: Option<&str>) -> Response {
     let mut request = service
         .client
         .get(format!("{}/api/jobs/{id}/events", service.url()));
@@ -30,9 +33,8 @@ fn names(events: &[Event]) -> Vec<&str> {
     events.iter().map(|event| event.name.as_str()).collect()
 }
 
-#[tokio::test]
-async fn a_stream_tells_a_job_to_its_end() {
-    let service = service().start().await.unwrap();
+async fn a_stream_tells_a_job_to_its_end(on: Topology) {
+    let service = on.start().await;
     let (_, upload) = sample_upload(300_000, 1.0);
     let id = service.submit(&upload).await.unwrap();
     let events = read_until(open(&service, &id, None).await, "finished")
@@ -45,9 +47,8 @@ async fn a_stream_tells_a_job_to_its_end() {
     assert!(names.iter().all(known), "{names:?}");
 }
 
-#[tokio::test]
-async fn a_reader_that_comes_back_misses_no_state() {
-    let service = service().start().await.unwrap();
+async fn a_reader_that_comes_back_misses_no_state(on: Topology) {
+    let service = on.start().await;
     let id = service.submit(&small_upload()).await.unwrap();
     service.finished(&id).await.unwrap();
     let all = read_until(open(&service, &id, Some("0")).await, "finished")
@@ -74,32 +75,8 @@ async fn a_reader_that_comes_back_misses_no_state() {
     }
 }
 
-#[tokio::test]
-async fn a_replay_survives_a_restart() {
-    let mut service = service().start().await.unwrap();
-    let id = service.submit(&small_upload()).await.unwrap();
-    service.finished(&id).await.unwrap();
-    let before = read_until(open(&service, &id, Some("0")).await, "finished")
-        .await
-        .unwrap();
-    service.kill().unwrap();
-    service.start().await.unwrap();
-    let after = read_until(open(&service, &id, Some("0")).await, "finished")
-        .await
-        .unwrap();
-    let states = |events: &[Event]| -> Vec<Event> {
-        events
-            .iter()
-            .filter(|event| event.name != "progress")
-            .cloned()
-            .collect()
-    };
-    assert_eq!(states(&before), states(&after));
-}
-
-#[tokio::test]
-async fn the_history_can_be_had_as_json() {
-    let service = service().start().await.unwrap();
+async fn the_history_can_be_had_as_json(on: Topology) {
+    let service = on.start().await;
     let id = service.submit(&small_upload()).await.unwrap();
     service.finished(&id).await.unwrap();
     let answer = service

@@ -1,18 +1,29 @@
 //! Uploads that go wrong on their way.
 
 use filejobs_testkit::http::Upload;
-use filejobs_testkit::raw::{Raw, UPLOAD_END, chunk, upload_head};
+use filejobs_testkit::raw::{Raw, UPLOAD_END, chunk};
 use filejobs_testkit::wait::{self, DEADLINE};
 use serde_json::json;
 
-use crate::disk::files_below;
-use crate::{sample, service};
+use crate::sample;
+use crate::topology::Topology;
 
-#[tokio::test]
-async fn an_upload_cut_off_by_its_client_leaves_no_job_and_no_part() {
-    let service = service().start().await.unwrap();
+run_on! {[dev, processes, s3] [
+    an_upload_cut_off_by_its_client_leaves_no_job_and_no_part,
+    a_body_is_refused_as_soon_as_it_passes_the_limit,
+    hostile_file_names_are_stored_safely_and_shown_escaped,
+    forms_that_cannot_be_used_are_refused,
+]}
+// What lies where makes no difference to these.
+run_on! {[dev, processes] [
+    an_announced_length_over_the_limit_is_refused_unread,
+    a_client_that_is_still_sending_can_read_why,
+]}
+
+async fn an_upload_cut_off_by_its_client_leaves_no_job_and_no_part(on: Topology) {
+    let service = on.alone().start().await;
     for chunked in [false, true] {
-        let (head, part) = upload_head((!chunked).then_some(10_000_000), b"cut.csv");
+        let (head, part) = service.upload_head((!chunked).then_some(10_000_000), b"cut.csv");
         let (_, content) = sample(50_000, 0.0);
         let mut raw = Raw::connect(service.url()).await.unwrap();
         raw.send(&head).await.unwrap();
@@ -21,9 +32,8 @@ async fn an_upload_cut_off_by_its_client_leaves_no_job_and_no_part() {
             raw.send(&sent).await.unwrap();
         }
         drop(raw);
-        let files = service.data().join("files");
         wait::until("the part to be swept", DEADLINE, async || {
-            Ok(files_below(&files).is_empty().then_some(()))
+            Ok(service.stored().is_empty().then_some(()))
         })
         .await
         .unwrap();
@@ -32,15 +42,9 @@ async fn an_upload_cut_off_by_its_client_leaves_no_job_and_no_part() {
     assert_eq!(service.health().await, 200);
 }
 
-#[tokio::test]
-async fn an_announced_length_over_the_limit_is_refused_unread() {
-    let service = service()
-        .arg("--max-upload-mb")
-        .arg(1)
-        .start()
-        .await
-        .unwrap();
-    let (head, part) = upload_head(Some(64 << 20), b"big.csv");
+async fn an_announced_length_over_the_limit_is_refused_unread(on: Topology) {
+    let service = on.with("MAX_UPLOAD_MB", "1").start().await;
+    let (head, part) = service.upload_head(Some(64 << 20), b"big.csv");
     let mut raw = Raw::connect(service.url()).await.unwrap();
     raw.send(&head).await.unwrap();
     raw.send(&part).await.unwrap();
@@ -53,15 +57,9 @@ async fn an_announced_length_over_the_limit_is_refused_unread() {
     );
 }
 
-#[tokio::test]
-async fn a_body_is_refused_as_soon_as_it_passes_the_limit() {
-    let service = service()
-        .arg("--max-upload-mb")
-        .arg(1)
-        .start()
-        .await
-        .unwrap();
-    let (head, part) = upload_head(None, b"big.csv");
+async fn a_body_is_refused_as_soon_as_it_passes_the_limit(on: Topology) {
+    let service = on.with("MAX_UPLOAD_MB", "1").start().await;
+    let (head, part) = service.upload_head(None, b"big.csv");
     let mut raw = Raw::connect(service.url()).await.unwrap();
     raw.send(&head).await.unwrap();
     raw.send(&chunk(&part)).await.unwrap();
@@ -80,14 +78,8 @@ async fn a_body_is_refused_as_soon_as_it_passes_the_limit() {
     assert_eq!(service.get("/api/jobs").await.unwrap().json()["total"], 0);
 }
 
-#[tokio::test]
-async fn a_client_that_is_still_sending_can_read_why() {
-    let service = service()
-        .arg("--max-upload-mb")
-        .arg(1)
-        .start()
-        .await
-        .unwrap();
+async fn a_client_that_is_still_sending_can_read_why(on: Topology) {
+    let service = on.with("MAX_UPLOAD_MB", "1").start().await;
     let answer = service
         .upload(&Upload::new("big.csv", b"1,2,3\n".repeat(3_000_000)))
         .await
@@ -95,9 +87,8 @@ async fn a_client_that_is_still_sending_can_read_why() {
     answer.assert_problem(413);
 }
 
-#[tokio::test]
-async fn hostile_file_names_are_stored_safely_and_shown_escaped() {
-    let service = service().start().await.unwrap();
+async fn hostile_file_names_are_stored_safely_and_shown_escaped(on: Topology) {
+    let service = on.start().await;
     let long = format!("{}.csv", "n".repeat(4096));
     let cases: [(&[u8], &str); 6] = [
         (b"../../../etc/passwd.csv", "passwd.csv"),
@@ -109,9 +100,9 @@ async fn hostile_file_names_are_stored_safely_and_shown_escaped() {
     ];
     for (name, shown) in cases {
         let content = b"id\n1\n";
-        let (_, part) = upload_head(None, name);
+        let (_, part) = service.upload_head(None, name);
         let length = part.len() + content.len() + UPLOAD_END.len();
-        let (head, _) = upload_head(Some(length as u64), name);
+        let (head, _) = service.upload_head(Some(length as u64), name);
         let mut raw = Raw::connect(service.url()).await.unwrap();
         raw.send(&[&head[..], &part, content, UPLOAD_END].concat())
             .await
@@ -135,8 +126,7 @@ async fn hostile_file_names_are_stored_safely_and_shown_escaped() {
             assert_eq!(filename, shown);
         }
     }
-    let home = service.data();
-    for path in files_below(home.parent().unwrap()) {
+    for path in service.stored().into_iter().chain(service.scratch()) {
         let name = path.file_name().unwrap().to_str().unwrap();
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
         assert!(
@@ -147,9 +137,8 @@ async fn hostile_file_names_are_stored_safely_and_shown_escaped() {
     }
 }
 
-#[tokio::test]
-async fn forms_that_cannot_be_used_are_refused() {
-    let service = service().start().await.unwrap();
+async fn forms_that_cannot_be_used_are_refused(on: Topology) {
+    let service = on.alone().start().await;
     let file = || Upload::new("a.csv", "id\n1\n");
     let cases = [
         ("priority", file().field("priority", 11)),
@@ -203,8 +192,5 @@ async fn forms_that_cannot_be_used_are_refused() {
         answer.assert_problem(answer.status);
     }
     assert_eq!(service.get("/api/jobs").await.unwrap().json()["total"], 0);
-    assert_eq!(
-        files_below(&service.data().join("files")),
-        Vec::<std::path::PathBuf>::new()
-    );
+    assert_eq!(service.stored(), Vec::<std::path::PathBuf>::new());
 }

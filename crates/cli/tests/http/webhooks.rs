@@ -4,7 +4,13 @@ use filejobs_testkit::wait::{self, DEADLINE};
 use wiremock::matchers::method;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
-use crate::{service, small_upload};
+use crate::small_upload;
+use crate::topology::Topology;
+
+run_on! {[dev, processes] [
+    the_end_of_a_job_is_told_signed_and_tried_again,
+    private_targets_are_refused_where_the_connection_is_made,
+]}
 
 /// 24 bytes and more, in base64, as Standard Webhooks has it.
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -26,8 +32,7 @@ fn header<'a>(request: &'a Request, name: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-#[tokio::test]
-async fn the_end_of_a_job_is_told_signed_and_tried_again() {
+async fn the_end_of_a_job_is_told_signed_and_tried_again(on: Topology) {
     let receiver = MockServer::start().await;
     Mock::given(method("POST"))
         .respond_with(ResponseTemplate::new(503))
@@ -38,12 +43,11 @@ async fn the_end_of_a_job_is_told_signed_and_tried_again() {
         .respond_with(ResponseTemplate::new(204))
         .mount(&receiver)
         .await;
-    let service = service()
-        .arg("--webhook-allow=127.0.0.1/32")
-        .env("FILEJOBS_WEBHOOK_SECRET", SECRET)
+    let service = on
+        .with("FILEJOBS_WEBHOOK_ALLOW", "127.0.0.1/32")
+        .with("FILEJOBS_WEBHOOK_SECRET", SECRET)
         .start()
-        .await
-        .unwrap();
+        .await;
     let upload = small_upload().field("webhook_url", format!("{}/hook", receiver.uri()));
     let job = service.run(&upload).await.unwrap();
     let id = job["id"].as_str().unwrap();
@@ -79,10 +83,9 @@ async fn the_end_of_a_job_is_told_signed_and_tried_again() {
     .unwrap();
 }
 
-#[tokio::test]
-async fn private_targets_are_refused_where_the_connection_is_made() {
+async fn private_targets_are_refused_where_the_connection_is_made(on: Topology) {
     let receiver = MockServer::start().await;
-    let service = service().start().await.unwrap();
+    let service = on.start().await;
     let port = receiver.address().port();
     for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"] {
         let url = format!("http://{host}:{port}/hook");

@@ -5,17 +5,23 @@ use std::process::{Command, Output};
 
 use filejobs_core::FileType;
 use filejobs_testkit::corpus::{self, Case, Expected};
-use filejobs_testkit::service::Service;
+use filejobs_testkit::wait::{self, DEADLINE};
 use serde_json::Value;
 
-use crate::{BINARY, service};
+use crate::BINARY;
+use crate::topology::{self, Stage};
 
 /// Findings on a page: the most that a page holds.
 const PAGE: usize = 500;
 
 #[tokio::test]
-async fn check_and_service_agree_on_every_file() {
-    let service = service().start().await.unwrap();
+async fn check_and_every_topology_agree_on_every_file() {
+    let (dev, processes, s3) = tokio::join!(
+        topology::dev().start(),
+        topology::processes().start(),
+        topology::s3().start()
+    );
+    let services = [dev, processes, s3];
     for case in corpus::cases() {
         let folder = tempfile::tempdir().unwrap();
         let file = case.write_into(folder.path()).unwrap();
@@ -30,43 +36,51 @@ async fn check_and_service_agree_on_every_file() {
             .arg(&out)
             .arg("--json");
         let checked = check.output().unwrap();
-        let mut submit = Command::new(BINARY);
-        submit
-            .args(["submit", "--server", service.url()])
-            .arg(&file)
-            .args(&flags);
-        let submitted = submit.output().unwrap();
         let name = case.name;
         if case.expected == Expected::Refused {
             assert_eq!(checked.status.code(), Some(1), "{name}: {checked:?}");
             assert!(!out.exists(), "{name}");
         }
-        let is_served = FileType::from_name(name).is_some_and(FileType::is_served);
-        if case.expected == Expected::Refused || !is_served {
-            assert_eq!(submitted.status.code(), Some(3), "{name}: {submitted:?}");
-            assert!(
-                String::from_utf8_lossy(&submitted.stderr).contains("HTTP 400"),
-                "{name}: {submitted:?}"
-            );
-            continue;
+        for service in &services {
+            let mut submit = service.client_command(&["submit"]);
+            let submitted = submit.arg(&file).args(&flags).output().unwrap();
+            agrees(service, &case, &checked, &out, &submitted).await;
         }
-        assert!(submitted.status.success(), "{name}: {submitted:?}");
-        let id = String::from_utf8(submitted.stdout)
-            .unwrap()
-            .trim()
-            .to_owned();
-        let job = service.finished(&id).await.unwrap();
-        same_verdict(&case, &checked, &out, &job);
-        let report = service
-            .get(&format!("/api/jobs/{id}/report"))
-            .await
-            .unwrap();
-        report.assert_status(200);
-        assert_eq!(report.json(), read(&out.join("report.json")), "{name}");
-        same_findings(&service, name, &id, &out).await;
     }
-    assert_eq!(service.health().await, 200);
-    assert!(service.children().is_empty());
+    for service in &services {
+        assert_eq!(service.health().await, 200);
+        wait::until("the engines to be gone", DEADLINE, async || {
+            Ok(service.engines().is_empty().then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+}
+
+/// A service comes to the same as `check` did.
+async fn agrees(service: &Stage, case: &Case, checked: &Output, out: &Path, submitted: &Output) {
+    let name = case.name;
+    let is_served = FileType::from_name(name).is_some_and(FileType::is_served);
+    if case.expected == Expected::Refused || !is_served {
+        assert_eq!(submitted.status.code(), Some(3), "{name}: {submitted:?}");
+        assert!(
+            String::from_utf8_lossy(&submitted.stderr).contains("HTTP 400"),
+            "{name}: {submitted:?}"
+        );
+        return;
+    }
+    assert!(submitted.status.success(), "{name}: {submitted:?}");
+    let id = String::from_utf8_lossy(&submitted.stdout);
+    let id = id.trim();
+    let job = service.finished(id).await.unwrap();
+    same_verdict(case, checked, out, &job);
+    let report = service
+        .get(&format!("/api/jobs/{id}/report"))
+        .await
+        .unwrap();
+    report.assert_status(200);
+    assert_eq!(report.json(), read(&out.join("report.json")), "{name}");
+    same_findings(service, name, id, out).await;
 }
 
 /// Schema and options of a case as both commands take them.
@@ -138,7 +152,7 @@ fn same_verdict(case: &Case, checked: &Output, out: &Path, job: &Value) {
 }
 
 /// Every finding, its place and its reason.
-async fn same_findings(service: &Service, name: &str, id: &str, out: &Path) {
+async fn same_findings(service: &Stage, name: &str, id: &str, out: &Path) {
     let text = std::fs::read_to_string(out.join("findings.ndjson")).unwrap();
     let without_time = |mut finding: Value| {
         finding.as_object_mut().unwrap().remove("created_at");
