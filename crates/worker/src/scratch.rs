@@ -27,10 +27,7 @@ impl Root {
         let path = shared.join(worker.as_str());
         loop {
             private_folder(&path)?;
-            let lock = File::create(path.join(LOCK))?;
-            lock.lock()?;
-            // Another worker's sweep may have seen the lock before it was taken and removed the folder.
-            if path.join(LOCK).exists() {
+            if let Some(lock) = take_lock(&path)? {
                 return Ok(Self { path, _lock: lock });
             }
         }
@@ -48,7 +45,7 @@ impl Root {
 
 impl Drop for Root {
     fn drop(&mut self) {
-        remove(&self.path);
+        tell(remove_part(&self.path));
     }
 }
 
@@ -72,7 +69,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        remove(&self.path);
+        tell(std::fs::remove_dir_all(&self.path));
     }
 }
 
@@ -81,12 +78,42 @@ fn private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
-fn remove(path: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(path)
+/// Takes the lock of a folder that was just made. None when another worker's sweep has removed the folder: it saw it
+/// before it had a lock, or the lock before it was taken.
+fn take_lock(folder: &Path) -> io::Result<Option<File>> {
+    let path = folder.join(LOCK);
+    let lock = match File::create(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        created => created?,
+    };
+    lock.lock()?;
+    Ok(path.exists().then_some(lock))
+}
+
+fn tell(removed: io::Result<()>) {
+    if let Err(error) = removed
         && error.kind() != io::ErrorKind::NotFound
     {
         tracing::warn!(%error, "a scratch folder could not be removed; the next start will");
     }
+}
+
+/// Removes a worker's part. Its lock goes last: without it nobody would know whose the rest was, should this process
+/// be killed in the middle.
+fn remove_part(path: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_name() == LOCK {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    std::fs::remove_file(path.join(LOCK))?;
+    std::fs::remove_dir(path)
 }
 
 /// Removes the parts of workers that hold no lock on them any more.
@@ -94,11 +121,12 @@ fn sweep(shared: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(shared)? {
         let path = entry?.path();
         let Ok(lock) = File::open(path.join(LOCK)) else {
-            // Not a worker's, or one that is just being made or removed.
+            // One that is just being made, or whose removal had come that far. What is not empty is not a worker's.
+            let _ = std::fs::remove_dir(&path);
             continue;
         };
         match lock.try_lock() {
-            Ok(()) => remove(&path),
+            Ok(()) => tell(remove_part(&path)),
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
@@ -128,6 +156,19 @@ mod tests {
         assert!(kept.out().is_dir());
         drop((kept, living, fresh));
         assert_eq!(std::fs::read_dir(shared.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_removal_that_was_cut_short_is_ended_and_what_is_not_a_workers_stays() {
+        let shared = tempfile::tempdir().unwrap();
+        let emptied = shared.path().join("emptied");
+        std::fs::create_dir(&emptied).unwrap();
+        let other = shared.path().join("other");
+        std::fs::create_dir(&other).unwrap();
+        std::fs::write(other.join("notes"), "mine").unwrap();
+        let _fresh = Root::open(shared.path(), &WorkerId::new("fresh")).unwrap();
+        assert!(!emptied.exists());
+        assert!(other.join("notes").exists());
     }
 
     #[test]
