@@ -35,6 +35,7 @@ const showError = (text) => {
 
 let shown = null;
 let refreshing = null;
+let following = null;
 
 const replaceLive = (html) => {
   if (html === shown) return;
@@ -53,20 +54,31 @@ const replaceLive = (html) => {
   if (state) announce(state);
 };
 
+const load = async () => {
+  try {
+    const response = await fetch(location.href, { cache: "no-cache", headers: { Accept: "text/html" } });
+    if (response.status === 404) return location.assign("/");
+    // The key has ended or was taken back: the page itself now asks for one.
+    if (response.status === 401 || response.status === 403) return location.reload();
+    if (response.ok) replaceLive(await response.text());
+  } catch {
+    // A service that restarts answers again soon; the next round will tell.
+  }
+};
+
+// One at a time. What is on its way may have been rendered before the change that is told of now, so that it is
+// asked for once more after it: the last change of a job has no later one to make it good.
 const refresh = () => {
-  refreshing ??= (async () => {
-    try {
-      const response = await fetch(location.href, { cache: "no-cache", headers: { Accept: "text/html" } });
-      if (response.status === 404) return location.assign("/");
-      // The key has ended or was taken back: the page itself now asks for one.
-      if (response.status === 401 || response.status === 403) return location.reload();
-      if (response.ok) replaceLive(await response.text());
-    } catch {
-      // A service that restarts answers again soon; the next round will tell.
-    } finally {
-      refreshing = null;
-    }
-  })();
+  if (refreshing) {
+    following ??= refreshing.then(() => {
+      following = null;
+      return refresh();
+    });
+    return following;
+  }
+  refreshing = load().finally(() => {
+    refreshing = null;
+  });
   return refreshing;
 };
 
