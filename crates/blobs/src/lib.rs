@@ -27,7 +27,9 @@ use filejobs_core::{FileName, JobId};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore, ObjectStoreExt};
+use object_store::{
+    GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt,
+};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
@@ -300,11 +302,9 @@ impl Blobs {
                 Err(Error::NotFound) => continue,
                 other => other?,
             };
-            // The storage stamped the blob, so its age is by the machine's clock, not by a passed-in one.
-            let age = SystemTime::from(meta.last_modified).elapsed();
             let job = meta.location.filename().and_then(|name| name.get(..36));
-            if let (Some(Ok(job)), Ok(age)) = (job.map(str::parse), age)
-                && age >= older_than
+            if let Some(Ok(job)) = job.map(str::parse)
+                && is_older(&meta, older_than)
             {
                 uploads.push((job, meta.location.to_string()));
             }
@@ -331,6 +331,24 @@ impl Blobs {
         Ok(jobs)
     }
 
+    /// Whether no result or plan of a job was written within the last `age`, for the orphan sweep.
+    pub async fn results_are_older(&self, job: JobId, age: Duration) -> Result<bool, Error> {
+        const STEP: &str = "listing results";
+        for area in ["results", "plans"] {
+            let folder = Key::from_iter([area, &job.to_string()]);
+            let mut listed = self.objects.list(Some(&folder));
+            while let Some(meta) = listed.next().await {
+                match meta.map_err(|e| Error::object(STEP, e)) {
+                    Err(Error::NotFound) => {}
+                    Ok(meta) if is_older(&meta, age) => {}
+                    Ok(_) => return Ok(false),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// Removes uploads in progress that nobody has written to for `idle`. Returns how many.
     pub async fn sweep_staged(&self, idle: Duration) -> Result<u64, Error> {
         match self.backend.clone() {
@@ -350,6 +368,12 @@ impl Blobs {
             Backend::S3(s3) => s3.ping().await,
         }
     }
+}
+
+/// The storage stamped the blob, so its age is by the machine's clock, not by a passed-in one.
+fn is_older(meta: &ObjectMeta, age: Duration) -> bool {
+    let written = SystemTime::from(meta.last_modified);
+    written.elapsed().is_ok_and(|elapsed| elapsed >= age)
 }
 
 fn path(folder: &Folder, key: &str) -> Result<PathBuf, Error> {

@@ -12,6 +12,10 @@ use filejobs_store::Store;
 use crate::admission::Policy;
 use crate::webhook;
 
+/// How long what belongs to no job is kept unless told otherwise: longer than databases are usually restored after their
+/// last backup.
+pub const KEEP_ORPHANS: Duration = Duration::from_hours(7 * 24);
+
 /// What a scheduler works with.
 #[derive(Debug, Clone)]
 pub struct Backends {
@@ -42,8 +46,9 @@ pub struct Config {
     pub keep_ended: Option<Duration>,
     /// How long an upload may stand still before its part is removed.
     pub keep_staged: Duration,
-    /// How old an upload without a job must be before it is removed: its job may just be about to be created.
-    pub keep_orphans: Duration,
+    /// How old files and results without a job must be before they are removed; never when absent. An upload's job may
+    /// just be about to be created; and a database that was restored does not know the jobs that came after its backup.
+    pub keep_orphans: Option<Duration>,
     /// How webhooks are sent.
     pub webhooks: webhook::Config,
 }
@@ -58,7 +63,7 @@ impl Default for Config {
             republish_after: Duration::from_secs(10),
             keep_ended: None,
             keep_staged: Duration::from_hours(1),
-            keep_orphans: Duration::from_hours(1),
+            keep_orphans: Some(KEEP_ORPHANS),
             webhooks: webhook::Config::default(),
         }
     }

@@ -22,6 +22,6 @@ mod retention;
 mod run;
 pub mod webhook;
 
-pub use config::{Backends, Config};
+pub use config::{Backends, Config, KEEP_ORPHANS};
 pub use lead::{Election, run_elected};
 pub use run::{Error, run, take_over};

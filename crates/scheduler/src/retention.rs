@@ -165,7 +165,24 @@ async fn sweep_blobs(
 ) -> Result<(), Step> {
     let blobs = &backends.blobs;
     let parts = blobs.sweep_staged(config.keep_staged).await?;
-    let uploads = blobs.uploads(config.keep_orphans).await?;
+    let orphans = match config.keep_orphans {
+        Some(keep) => sweep_orphans(backends, keep, stop).await?,
+        None => 0,
+    };
+    if parts + orphans > 0 {
+        tracing::info!(parts, orphans, "abandoned blobs are removed");
+    }
+    Ok(())
+}
+
+/// Removes uploads and results that belong to no job and have not been written to for `keep`. How many.
+async fn sweep_orphans(
+    backends: &Backends,
+    keep: Duration,
+    stop: &CancellationToken,
+) -> Result<u64, Step> {
+    let blobs = &backends.blobs;
+    let uploads = blobs.uploads(keep).await?;
     let of_upload = |upload: &(JobId, String)| upload.0;
     let mut orphans = 0;
     for (_, key) in without_job(backends, uploads, of_upload, stop).await? {
@@ -176,14 +193,14 @@ async fn sweep_blobs(
     // What a worker stored for a job that was deleted meanwhile, when it died before it could take it back.
     let jobs = blobs.jobs_with_results().await?;
     for job in without_job(backends, jobs, |job| *job, stop).await? {
+        if stop.is_cancelled() || !blobs.results_are_older(job, keep).await? {
+            continue;
+        }
         blobs.delete_results(job, None).await?;
         table::ORPHANS.one([]);
         orphans += 1;
     }
-    if parts + orphans > 0 {
-        tracing::info!(parts, orphans, "abandoned blobs are removed");
-    }
-    Ok(())
+    Ok(orphans)
 }
 
 /// Those of `found` whose job does not exist; none of what was not looked at before `stop`.

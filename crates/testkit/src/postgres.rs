@@ -2,10 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -247,6 +248,28 @@ impl PostgresServer {
         Ok(run(&mut psql)?.trim_end().to_owned())
     }
 
+    /// Writes a backup of a database into a file, as operators do: `pg_dump --format=custom`.
+    pub fn dump(&self, database: &str, to: &Path) -> anyhow::Result<()> {
+        let mut dump = self.programs.command("pg_dump");
+        // The file is opened here: the user of the server may not be allowed to.
+        dump.args(["--format=custom", "--dbname", &self.url(database)])
+            .stdin(Stdio::null())
+            .stdout(File::create(to)?);
+        succeed(&mut dump).map(drop)
+    }
+
+    /// Makes a database of a backup, and gives its name: `createdb` and `pg_restore`.
+    pub fn restore(&self, from: &Path) -> anyhow::Result<String> {
+        let database = self.create(None)?;
+        let mut restore = self.programs.command("pg_restore");
+        restore
+            .args(["--exit-on-error", "--no-owner", "--dbname"])
+            .arg(self.url(&database))
+            .stdin(File::open(from)?);
+        succeed(&mut restore)?;
+        Ok(database)
+    }
+
     /// Ends it as a crash of its machine would, every process of it at once.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         let Some(process) = self.process.take() else {
@@ -362,14 +385,20 @@ fn unprivileged() -> anyhow::Result<Option<User>> {
 
 /// Runs a program to its end and gives what it printed; an error tells what it said.
 fn run(command: &mut Command) -> anyhow::Result<String> {
+    let output = succeed(command.stdin(Stdio::null()))?;
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Runs a program to its end; an error tells what it said.
+fn succeed(command: &mut Command) -> anyhow::Result<Output> {
     let name = Path::new(command.get_program()).to_owned();
-    let output = command.stdin(Stdio::null()).output();
+    let output = command.output();
     let output = output.with_context(|| format!("{} could not be started", name.display()))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("{} ended with {}: {said}", name.display(), output.status);
     }
-    Ok(String::from_utf8(output.stdout)?)
+    Ok(output)
 }
 
 #[cfg(test)]

@@ -159,6 +159,11 @@ async fn every_job_with_a_result_or_a_plan_is_listed_once(place: Place) {
     listed.sort();
     wanted.sort();
     assert_eq!(listed, wanted);
+    for job in wanted {
+        let older = async |age| place.blobs.results_are_older(job, age).await.unwrap();
+        assert!(older(OLD).await);
+        assert!(!older(Duration::from_hours(1)).await);
+    }
 }
 
 async fn an_upload_that_is_given_up_leaves_nothing(place: Place) {

@@ -102,6 +102,7 @@ struct Settings {
     retry: RetryPolicy,
     quotas: Quotas,
     keep: Option<Duration>,
+    keep_orphans: Option<Duration>,
     limits: Limits,
     webhooks: webhook::Config,
     door: Door,
@@ -141,6 +142,7 @@ impl Dev {
             retry: self.retry.read(&mut problems),
             quotas: self.quotas.read(&mut problems),
             keep: self.retention.read(None, &mut problems),
+            keep_orphans: self.retention.orphans(&mut problems),
             limits: self.limits.read(&mut problems),
             webhooks: self.webhooks.read(&mut problems),
             door: self.access.read(&mut problems),
@@ -284,6 +286,7 @@ async fn start(
         retry: settings.retry,
         quotas: settings.quotas,
         keep_ended: settings.keep,
+        keep_orphans: settings.keep_orphans,
         webhooks: settings.webhooks,
         ..filejobs_scheduler::Config::default()
     };

@@ -40,6 +40,7 @@ impl Scheduler {
             quotas: self.quotas.read(&mut problems),
             retry: self.retry.read(&mut problems),
             keep_ended: self.retention.read(Some(KEEP), &mut problems),
+            keep_orphans: self.retention.orphans(&mut problems),
             webhooks: self.webhooks.read(&mut problems),
             ..filejobs_scheduler::Config::default()
         };

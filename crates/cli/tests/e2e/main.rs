@@ -15,6 +15,7 @@ mod lifecycle;
 mod made;
 mod metrics;
 mod processes;
+mod restore;
 mod upgrade;
 
 use filejobs_testkit::service::{Builder, Service};

@@ -302,6 +302,7 @@ fn every_setting_that_cannot_be_used_is_told_at_once_and_no_secret() {
         .env("MAX_RETRIES", "often")
         .env("BASE_BACKOFF", "1h")
         .env("FILEJOBS_KEEP", "long")
+        .env("FILEJOBS_KEEP_ORPHANS", "59m")
         .env("FILEJOBS_WEBHOOK_ALLOW", "not a host!")
         .env("FILEJOBS_OPS_LISTEN", "9090")
         .env("FILEJOBS_GRACE", "")
@@ -315,7 +316,8 @@ fn every_setting_that_cannot_be_used_is_told_at_once_and_no_secret() {
         "UPLOAD_DIR",
         "MAX_RETRIES",
         "BASE_BACKOFF",
-        "FILEJOBS_KEEP",
+        "FILEJOBS_KEEP (",
+        "FILEJOBS_KEEP_ORPHANS (",
         "FILEJOBS_WEBHOOK_SECRET",
         "FILEJOBS_WEBHOOK_ALLOW",
         "FILEJOBS_OPS_LISTEN",

@@ -14,8 +14,8 @@ use crate::crew::Crew;
 use crate::files::Truth;
 use crate::sender::{self, Sent};
 
-/// Longer than the service waits before it removes an upload that belongs to no job.
-const LONG_AGO: Duration = Duration::from_hours(2);
+/// Longer than the service waits before it removes files and results that belong to no job.
+const LONG_AGO: Duration = Duration::from_hours(30 * 24);
 
 /// What is wrong; nothing, when all is well.
 #[derive(Debug, Default)]

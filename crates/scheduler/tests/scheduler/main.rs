@@ -10,7 +10,7 @@ mod quotas;
 use std::time::Duration;
 
 use filejobs_core::{FailureClass, FailureCode, JobState};
-use filejobs_scheduler::take_over;
+use filejobs_scheduler::{Config, take_over};
 use filejobs_store::DeliveryRecord;
 use fixture::{LONG, Service, config, eventually, telling, told};
 use tokio::net::TcpListener;
@@ -166,25 +166,55 @@ async fn an_upload_without_a_job_goes_once_it_is_old_enough() {
         "its job may be about to be created"
     );
 
-    let scheduler = service.schedule(config(|config| config.keep_orphans = Duration::ZERO));
-    eventually("the orphan is gone", async || {
-        !service.exists(&orphan).await
-    })
-    .await;
-    scheduler.stop().await;
+    sweep(&service, &orphan).await;
     assert!(service.exists(&claimed.job.blob).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn results_without_a_job_go_and_those_of_a_job_stay() {
+async fn results_without_a_job_go_once_they_are_old_enough_and_those_of_a_job_stay() {
     let service = Service::start().await;
     let job = service.submit(|_| {}).await;
     let lost = service.result(service.backends.sources.job_id()).await;
     let kept = service.result(job).await;
     let scheduler = service.schedule(config(|_| {}));
-    eventually("the orphan is gone", async || !service.exists(&lost).await).await;
+    // A stopped scheduler has ended its sweep.
+    service.claim(LONG).await;
     scheduler.stop().await;
+    assert!(
+        service.exists(&lost).await,
+        "an older database may have been restored"
+    );
+    sweep(&service, &lost).await;
     assert!(service.exists(&kept).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_belongs_to_no_job_stays_for_good_if_that_is_wanted() {
+    let service = Service::start().await;
+    let job = service.backends.sources.job_id();
+    let (upload, result) = (service.upload(job).await, service.result(job).await);
+    let ended = service.submit(|_| {}).await;
+    service.store().cancel(ended).await.unwrap();
+    let scheduler = service.schedule(config(|config| {
+        config.keep_orphans = None;
+        config.keep_ended = Some(Duration::ZERO);
+    }));
+    // What has a job is removed as ever.
+    eventually("the ended job is buried", async || {
+        service.store().job(ended).await.unwrap().is_none()
+            && service.store().tombstones(1).await.unwrap().is_empty()
+    })
+    .await;
+    scheduler.stop().await;
+    assert!(service.exists(&upload).await && service.exists(&result).await);
+}
+
+/// Has a scheduler remove everything that belongs to no job, of whatever age, until `orphan` is gone.
+async fn sweep(service: &Service, orphan: &str) {
+    let at_once = |config: &mut Config| config.keep_orphans = Some(Duration::ZERO);
+    let scheduler = service.schedule(config(at_once));
+    eventually("the orphan is gone", async || !service.exists(orphan).await).await;
+    scheduler.stop().await;
 }
 
 fn statuses(record: &DeliveryRecord) -> Vec<Option<u16>> {
