@@ -33,6 +33,12 @@ const FILES: &[Generated] = &[
     ("charts/filejobs/files/filejobs.dev_filejobs.yaml", || {
         print(&["crd"])
     }),
+    ("charts/filejobs/files/alerts.yaml", || {
+        monitoring("alerts.yaml")
+    }),
+    ("charts/filejobs/files/dashboard.json", || {
+        monitoring("dashboard.json")
+    }),
 ];
 
 /// Each writes what the checked queries of a store mean to its database, so that the crate builds without one.
@@ -40,6 +46,12 @@ const QUERIES: &[&str] = &[
     "crates/store/postgres/prepare",
     "crates/store/sqlite/prepare",
 ];
+
+/// What Prometheus and Grafana are given.
+fn monitoring(name: &str) -> anyhow::Result<String> {
+    let path = Path::new("monitoring").join(name);
+    std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))
+}
 
 /// The subcommand.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {

@@ -21,6 +21,12 @@ are added once, when it is committed.
 |---|---|---|---|---|---|
 ";
 
+const ALARMS: &str = "\
+Alarms on these metrics are in [monitoring/alerts.yaml](../monitoring/alerts.yaml), each with a section in \
+[operations.md](operations.md#alarms); a Grafana dashboard is in \
+[monitoring/dashboard.json](../monitoring/dashboard.json). The Helm chart brings both.
+";
+
 /// The page.
 #[must_use]
 pub fn markdown() -> String {
@@ -35,7 +41,7 @@ pub fn markdown() -> String {
     // Writing to a string cannot fail.
     let _ = write!(
         page,
-        "\nEvery process also tells what the operating system knows of it, without its child processes: {}.\n",
+        "\nEvery process also tells what the operating system knows of it, without its child processes: {}.\n\n{ALARMS}",
         of_the_process.join(", ")
     );
     page

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use filejobs_core::Sources;
 use filejobs_testkit::cluster::{Cluster, Member};
+use filejobs_testkit::disk::files_below;
 use filejobs_testkit::http;
 use filejobs_testkit::postgres::PostgresServer;
 use filejobs_testkit::wait::{self, DEADLINE};
@@ -180,7 +181,7 @@ async fn an_older_database_over_newer_files_removes_none_of_them() {
     saved.restore_database();
     let files = saved.cluster.files();
     let of_later = || -> Vec<PathBuf> {
-        let mut found = crate::disk::files_below(&files);
+        let mut found = files_below(&files);
         found.retain(|path| path.display().to_string().contains(&saved.later));
         found
     };
@@ -188,7 +189,7 @@ async fn an_older_database_over_newer_files_removes_none_of_them() {
     assert!(before.len() > 1, "its file and its results: {before:?}");
     // The restore took its time. What was left of an upload shows that a sweep has ended.
     std::fs::write(files.join("staging/broken-off"), "id,na").unwrap();
-    for file in crate::disk::files_below(&files) {
+    for file in files_below(&files) {
         let yesterday = SystemTime::from(Sources::system().now() - Duration::from_hours(24));
         let file = std::fs::File::options().append(true).open(file).unwrap();
         file.set_modified(yesterday).unwrap();
