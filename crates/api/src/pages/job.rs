@@ -134,7 +134,9 @@ fn render(job: &Job, code: Option<FindingCode>, findings: Vec<Finding>, pager: P
         filename: show::text(&job.filename),
         badge,
         announce: words::announcement(job, badge, &sentence),
-        events: (!job.status.is_terminal()).then(|| format!("/api/jobs/{}/events", job.id)),
+        // From here on: a job that was started over has ended before, and that end is not the one to wait for.
+        events: (!job.status.is_terminal())
+            .then(|| format!("/api/jobs/{}/events?after={}", job.id, job.last_event)),
         failure: failure(job),
         progress: view::progress(job),
         live: words::live(job),

@@ -98,6 +98,25 @@ async fn links_that_stand_for_an_accept_header_give_files() {
     }
 }
 
+/// Its history tells of an end, which must not be taken for the one that is still to come.
+#[tokio::test]
+async fn the_page_of_a_job_that_starts_over_follows_what_is_new() {
+    let service = Service::start().await;
+    let job = service.upload("a.csv", "id\n1\n").await;
+    for action in ["cancel", "retry"] {
+        service.post(&format!("/api/jobs/{job}/{action}")).await;
+    }
+    let page = service.get(&format!("/jobs/{job}")).await.text();
+    let stream = page
+        .split('"')
+        .find(|part| part.starts_with(&format!("/api/jobs/{job}/events")))
+        .expect("a job that waits is followed")
+        .to_owned();
+    let history = Request::get(&stream).header("accept", "application/json");
+    let told = service.send(history).await.json();
+    assert_eq!(told["events"], serde_json::json!([]), "{stream}: {told}");
+}
+
 #[tokio::test]
 async fn a_job_that_does_not_exist_has_a_page_that_says_so() {
     let service = Service::start().await;
