@@ -26,7 +26,8 @@ const SERVER_SETTINGS: [(&str, &str); 8] = [
     ("tcp_keepalives_idle", "10"),
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),
-    ("tcp_user_timeout", "25s"),
+    // Milliseconds: the one that the server shows without its unit.
+    ("tcp_user_timeout", "25000"),
     // Compiling a plan takes longer than any statement of ours.
     ("jit", "off"),
 ];
