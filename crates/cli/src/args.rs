@@ -13,7 +13,7 @@ use crate::exit::{Exit, Outcome};
 use crate::keys::Keys;
 use crate::kubectl::{self, Kubectl};
 use crate::probe::Probe;
-use crate::processes::{Api, Migrate, Scheduler, Worker};
+use crate::processes::{Api, Controller, Migrate, Scheduler, Worker};
 use crate::sample::Sample;
 use crate::telemetry::Telemetry;
 use crate::terminal;
@@ -47,6 +47,7 @@ pub(crate) enum Command {
     Api(Box<Api>),
     Worker(Box<Worker>),
     Scheduler(Box<Scheduler>),
+    Controller(Box<Controller>),
     Migrate(Migrate),
     Check(Box<Check>),
     Submit(Box<Submit>),
@@ -116,9 +117,11 @@ impl Cli {
         let usual = match self.command {
             // The engine's standard error says only why it could not end by itself.
             Command::Engine => return,
-            Command::Api(_) | Command::Worker(_) | Command::Scheduler(_) | Command::Migrate(_) => {
-                "info"
-            }
+            Command::Api(_)
+            | Command::Worker(_)
+            | Command::Scheduler(_)
+            | Command::Controller(_)
+            | Command::Migrate(_) => "info",
             _ => "warn",
         };
         self.telemetry.init(usual);
@@ -169,6 +172,7 @@ impl Command {
             Self::Api(api) => api.run(),
             Self::Worker(worker) => worker.run(),
             Self::Scheduler(scheduler) => scheduler.run(),
+            Self::Controller(controller) => controller.run(),
             Self::Migrate(migrate) => migrate.run(),
             Self::Check(check) => block_on(check.run()),
             Self::Submit(submit) => block_on(submit.run()),

@@ -5,6 +5,7 @@
 //! compose files and charts pass on what is not set.
 
 mod access;
+mod cluster;
 mod database;
 mod lifecycle;
 mod limits;
@@ -23,6 +24,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub(crate) use access::{Access, AuthMode, Door};
+pub(crate) use cluster::ClusterArgs;
 pub(crate) use database::{Connections, DatabaseArgs, DatabaseUrl};
 pub(crate) use lifecycle::{Lifecycle, LifecycleArgs, OpsArgs};
 pub(crate) use limits::LimitArgs;

@@ -1,6 +1,7 @@
 //! The processes of a service that runs on many machines: each has one part, all share database, Redis and storage.
 
 mod api;
+mod controller;
 mod migrate;
 mod scheduler;
 mod worker;
@@ -23,6 +24,7 @@ use crate::services::ops::{Needs, Ops, OpsServer};
 use crate::services::{self, Running, ready, stop};
 
 pub(crate) use api::Api;
+pub(crate) use controller::Controller;
 pub(crate) use migrate::Migrate;
 pub(crate) use scheduler::Scheduler;
 pub(crate) use worker::Worker;

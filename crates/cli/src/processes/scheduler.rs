@@ -14,9 +14,9 @@ use crate::services::Running;
 use crate::services::backends::Backends;
 use crate::services::ops::Needs;
 
-/// Decide what runs when, rescue what lost its worker, tell webhooks, remove what is old; one works, others stand by
+/// What is scheduled, and how.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Scheduler {
+pub(super) struct SchedulingArgs {
     #[command(flatten)]
     quotas: QuotaArgs,
 
@@ -28,6 +28,26 @@ pub(crate) struct Scheduler {
 
     #[command(flatten)]
     webhooks: WebhookArgs,
+}
+
+impl SchedulingArgs {
+    pub(super) fn read(&self, problems: &mut Problems) -> filejobs_scheduler::Config {
+        filejobs_scheduler::Config {
+            quotas: self.quotas.read(problems),
+            retry: self.retry.read(problems),
+            keep_ended: self.retention.read(Some(KEEP), problems),
+            keep_orphans: self.retention.orphans(problems),
+            webhooks: self.webhooks.read(problems),
+            ..filejobs_scheduler::Config::default()
+        }
+    }
+}
+
+/// Decide what runs when, rescue what lost its worker, tell webhooks, remove what is old; one works, others stand by
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Scheduler {
+    #[command(flatten)]
+    scheduling: SchedulingArgs,
 
     #[command(flatten)]
     common: CommonArgs,
@@ -36,14 +56,7 @@ pub(crate) struct Scheduler {
 impl Scheduler {
     pub(crate) fn run(&self) -> Outcome {
         let mut problems = Problems::default();
-        let config = filejobs_scheduler::Config {
-            quotas: self.quotas.read(&mut problems),
-            retry: self.retry.read(&mut problems),
-            keep_ended: self.retention.read(Some(KEEP), &mut problems),
-            keep_orphans: self.retention.orphans(&mut problems),
-            webhooks: self.webhooks.read(&mut problems),
-            ..filejobs_scheduler::Config::default()
-        };
+        let config = self.scheduling.read(&mut problems);
         let common = self.common.read(Connections::FEW, &mut problems);
         problems.finish()?;
         block_on(async move {

@@ -26,6 +26,8 @@ const TICKETS: usize = 4096;
 pub(crate) struct Backends {
     /// The record of every job.
     pub(crate) store: Arc<dyn Store>,
+    /// The same, where it is on Postgres.
+    pub(crate) postgres: Option<Arc<PostgresStore>>,
     /// Carries tickets.
     pub(crate) queue: Arc<dyn Queue>,
     /// Uploads and results.
@@ -55,6 +57,7 @@ impl Backends {
         let sources = Sources::system();
         Ok(Self {
             store: sqlite(&data.database(), &sources).await?,
+            postgres: None,
             queue: Arc::new(Memory::new(TICKETS)),
             blobs: blobs(place).await?,
             sources,
@@ -79,7 +82,7 @@ impl Backends {
     ) -> anyhow::Result<Option<Self>> {
         let sources = Sources::system();
         let patience = Patience::new(start, stop.clone());
-        let Some(store) = open(&remote.database, &sources, &patience).await? else {
+        let Some((store, postgres)) = open_as(&remote.database, &sources, &patience).await? else {
             return Ok(None);
         };
         let config = redis::Config::new(remote.redis.clone(), &*remote.name, sources.clone());
@@ -106,6 +109,7 @@ impl Backends {
         }
         Ok(Some(Self {
             store,
+            postgres,
             queue: Arc::new(queue),
             blobs,
             sources,
@@ -160,8 +164,20 @@ pub(crate) async fn open(
     sources: &Sources,
     patience: &Patience,
 ) -> anyhow::Result<Option<Arc<dyn Store>>> {
+    let opened = open_as(database, sources, patience).await?;
+    Ok(opened.map(|(store, _)| store))
+}
+
+/// A database, and itself where it is on Postgres.
+type Opened = (Arc<dyn Store>, Option<Arc<PostgresStore>>);
+
+async fn open_as(
+    database: &DatabaseUrl,
+    sources: &Sources,
+    patience: &Patience,
+) -> anyhow::Result<Option<Opened>> {
     match database {
-        DatabaseUrl::Sqlite(path) => sqlite(path, sources).await.map(Some),
+        DatabaseUrl::Sqlite(path) => Ok(Some((sqlite(path, sources).await?, None))),
         DatabaseUrl::Postgres { url, connections } => {
             let settings = filejobs_store_postgres::Settings {
                 connections: connections.most,
@@ -171,7 +187,9 @@ pub(crate) async fn open(
             let opened = until_up("the database", patience, || {
                 PostgresStore::open(url, sources.clone(), settings)
             });
-            Ok(opened.await?.map(|store| store as Arc<dyn Store>))
+            Ok(opened
+                .await?
+                .map(|store| (store.clone() as Arc<dyn Store>, Some(store))))
         }
     }
 }

@@ -1,0 +1,105 @@
+//! The Kubernetes cluster whose objects are looked after.
+
+use clap::Args;
+use filejobs_controller::{Config, Election, Watched};
+use filejobs_core::{Limits, Namespace, SchedulerId};
+use filejobs_scheduler::guard::Allowed;
+use url::Url;
+
+use super::{Problems, given};
+
+/// Which objects of which cluster.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Kubernetes")]
+pub(crate) struct ClusterArgs {
+    /// Look after the objects of this namespace only [default: all namespaces]
+    #[arg(long, env = "FILEJOBS_WATCH_NAMESPACE", value_name = "NAMESPACE")]
+    watch_namespace: Option<String>,
+
+    /// Where the Lease is by which one controller of several is chosen [default: the pod's own namespace]
+    #[arg(long, env = "FILEJOBS_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    lease_namespace: Option<String>,
+
+    /// Where the API is reached from outside, for links in statuses, such as `https://files.example.org`
+    #[arg(long, env = "FILEJOBS_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<String>,
+
+    /// Private hosts or networks that files may be fetched from by `url` sources; public ones always may
+    #[arg(
+        long,
+        env = "FILEJOBS_SOURCE_ALLOW",
+        value_delimiter = ',',
+        value_name = "HOST|NET"
+    )]
+    source_allow: Vec<String>,
+}
+
+/// Which objects of which cluster, read.
+#[derive(Debug, Clone)]
+pub(crate) struct Cluster {
+    watched: Watched,
+    lease_namespace: Option<String>,
+    public_url: Option<Url>,
+    allowed: Vec<Allowed>,
+}
+
+impl ClusterArgs {
+    pub(crate) fn read(&self, problems: &mut Problems) -> Cluster {
+        let mut namespace = |name, text: &Option<String>| {
+            let text = given(text.as_deref())?;
+            match text.parse::<Namespace>() {
+                Ok(namespace) => Some(namespace.as_str().to_owned()),
+                Err(problem) => {
+                    problems.add(name, problem);
+                    None
+                }
+            }
+        };
+        let watch = "FILEJOBS_WATCH_NAMESPACE (--watch-namespace)";
+        let watched = namespace(watch, &self.watch_namespace);
+        let lease = "FILEJOBS_LEASE_NAMESPACE (--lease-namespace)";
+        let lease_namespace = namespace(lease, &self.lease_namespace);
+        let mut allowed = Vec::new();
+        for text in self.source_allow.iter().map(|text| text.trim()) {
+            match text.parse::<Allowed>() {
+                _ if text.is_empty() => {}
+                Ok(one) => allowed.push(one),
+                Err(problem) => problems.add("FILEJOBS_SOURCE_ALLOW (--source-allow)", problem),
+            }
+        }
+        Cluster {
+            watched: watched.map_or(Watched::All, Watched::Namespace),
+            lease_namespace,
+            public_url: self.public_url(problems),
+            allowed,
+        }
+    }
+
+    fn public_url(&self, problems: &mut Problems) -> Option<Url> {
+        let text = given(self.public_url.as_deref())?;
+        // Links are joined to it: its path is a folder.
+        let url = Url::parse(&format!("{}/", text.trim_end_matches('/'))).ok();
+        let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if url.is_none() {
+            problems.add(
+                "FILEJOBS_PUBLIC_URL (--public-url)",
+                "an http or https address is taken",
+            );
+        }
+        url
+    }
+}
+
+impl Cluster {
+    /// As the controller takes it; `own` is the namespace of the pod.
+    pub(crate) fn config(&self, holder: SchedulerId, own: &str, limits: Limits) -> Config {
+        let lease_namespace = self.lease_namespace.as_deref().unwrap_or(own);
+        Config {
+            watched: self.watched.clone(),
+            public_url: self.public_url.clone(),
+            allowed: self.allowed.clone(),
+            limits,
+            ..Config::new(holder, Election::new(lease_namespace))
+        }
+    }
+}

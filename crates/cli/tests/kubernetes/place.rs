@@ -1,0 +1,257 @@
+//! A namespace with all that a service on a cluster consists of.
+
+use std::path::PathBuf;
+
+use filejobs_crd::FileJob;
+use filejobs_testkit::cluster::{Cluster, Member};
+use filejobs_testkit::disk::files_below;
+use filejobs_testkit::http::{self, Answer, Upload};
+use filejobs_testkit::kube::{ADMIN_TOKEN, CONTROLLER_TOKEN, KubeServer};
+use filejobs_testkit::names;
+use filejobs_testkit::postgres::PostgresServer;
+use filejobs_testkit::wait::{self, DEADLINE};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::{CustomResourceExt as _, NamespaceResourceScope};
+use kube::{Api, Client, Config, Resource};
+use reqwest::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::BINARY;
+
+/// A namespace on the shared control plane, and a service that looks after it.
+pub(crate) struct Place {
+    pub(crate) cluster: Cluster,
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    kubeconfig: PathBuf,
+    key: String,
+}
+
+/// The running processes of a place.
+pub(crate) struct Crew {
+    pub(crate) api: Member,
+    /// End with the crew.
+    _others: [Member; 2],
+}
+
+/// The client of one who may do everything.
+async fn admin() -> Client {
+    static DEFINED: OnceCell<()> = OnceCell::const_new();
+    // Chooses the TLS library.
+    http::client().unwrap();
+    let server = tokio::task::spawn_blocking(KubeServer::shared).await;
+    let config = Kubeconfig::from_yaml(&server.unwrap().kubeconfig(ADMIN_TOKEN)).unwrap();
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(config, &options).await;
+    let client = Client::try_from(config.unwrap()).unwrap();
+    DEFINED.get_or_init(|| define(client.clone())).await;
+    client
+}
+
+async fn define(client: Client) {
+    let definitions: Api<CustomResourceDefinition> = Api::all(client);
+    let parameters = PatchParams::apply("test").force();
+    let name = FileJob::crd_name();
+    let definition = Patch::Apply(filejobs_crd::definition());
+    definitions
+        .patch(name, &parameters, &definition)
+        .await
+        .unwrap();
+    let established = kube::runtime::conditions::is_crd_established();
+    let established = kube::runtime::wait::await_condition(definitions, name, established);
+    let within = tokio::time::timeout(DEADLINE, established).await;
+    within.unwrap().unwrap();
+}
+
+impl Place {
+    /// A namespace in which the controller may do what the documentation says.
+    pub(crate) async fn new() -> Self {
+        let client = admin().await;
+        let namespace = names::unique("team");
+        let cluster = Cluster::start(BINARY, PostgresServer::shared()).unwrap();
+        let kubeconfig = cluster.files().with_file_name("kubeconfig");
+        let text = KubeServer::shared().kubeconfig(CONTROLLER_TOKEN);
+        std::fs::write(&kubeconfig, text).unwrap();
+        let place = Self {
+            key: cluster.admin_key().unwrap(),
+            cluster,
+            client,
+            namespace,
+            kubeconfig,
+        };
+        let namespaces: Api<Namespace> = Api::all(place.client.clone());
+        let made = json!({"metadata": {"name": place.namespace}});
+        let made = serde_json::from_value(made).unwrap();
+        let parameters = PostParams::default();
+        namespaces.create(&parameters, &made).await.unwrap();
+        place.grant().await;
+        place
+    }
+
+    /// What `docs/operator.md` says that the controller may do.
+    async fn grant(&self) {
+        let rules = json!([
+            {"apiGroups": ["filejobs.dev"], "resources": ["filejobs"],
+             "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
+            {"apiGroups": ["filejobs.dev"], "resources": ["filejobs/status"], "verbs": ["patch", "update"]},
+            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]},
+            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
+        ]);
+        self.apply::<Role>("controller", json!({ "rules": rules }))
+            .await;
+        let to = json!({
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "controller"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "controller"}]
+        });
+        self.apply::<RoleBinding>("controller", to).await;
+    }
+
+    /// API, controller and worker.
+    pub(crate) async fn crew(&self) -> Crew {
+        let (api, controller, worker) = tokio::join!(
+            self.cluster.spawn(&["api"]),
+            self.controller(),
+            self.cluster.spawn(&["worker"])
+        );
+        Crew {
+            api: api.unwrap(),
+            _others: [controller, worker.unwrap()],
+        }
+    }
+
+    /// Another controller.
+    pub(crate) async fn controller(&self) -> Member {
+        let mut command = self.cluster.command(&["controller"]);
+        command
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("FILEJOBS_WATCH_NAMESPACE", &self.namespace)
+            .env("FILEJOBS_LEASE_NAMESPACE", &self.namespace)
+            .env("FILEJOBS_PUBLIC_URL", "https://files.example.org");
+        let mut member = self.cluster.launch(command).unwrap();
+        member.until_ready().await.unwrap();
+        member
+    }
+
+    /// Things of a kind in this namespace.
+    pub(crate) fn all<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Applies a thing as `kubectl apply` does.
+    pub(crate) async fn apply<K>(&self, name: &str, mut content: Value) -> K
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + Serialize
+            + std::fmt::Debug,
+    {
+        content["apiVersion"] = json!(K::api_version(&()));
+        content["kind"] = json!(K::kind(&()));
+        content["metadata"]["name"] = json!(name);
+        let parameters = PatchParams::apply("kubectl").force();
+        let (all, content) = (self.all::<K>(), Patch::Apply(content));
+        all.patch(name, &parameters, &content).await.unwrap()
+    }
+
+    /// Applies a ConfigMap with one file.
+    pub(crate) async fn config_map(&self, name: &str, key: &str, text: &str) {
+        let data = json!({ "data": { key: text } });
+        self.apply::<ConfigMap>(name, data).await;
+    }
+
+    /// Applies a `FileJob`.
+    pub(crate) async fn file_job(&self, name: &str, spec: Value) -> FileJob {
+        self.apply(name, json!({ "spec": spec })).await
+    }
+
+    /// The object of a name, while there is one.
+    pub(crate) async fn object(&self, name: &str) -> Option<FileJob> {
+        self.all::<FileJob>().get_opt(name).await.unwrap()
+    }
+
+    /// Waits until an object is as wanted.
+    pub(crate) async fn until(
+        &self,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&FileJob) -> bool,
+    ) -> FileJob {
+        let mut last = None;
+        let found = wait::until(what, DEADLINE, async || {
+            last = self.object(name).await;
+            Ok(last.clone().filter(&wanted))
+        });
+        let found = found.await;
+        found.unwrap_or_else(|error| unreachable!("{error}; last seen: {last:#?}"))
+    }
+
+    /// Waits until an object has ended, in whatever way.
+    pub(crate) async fn finished(&self, name: &str) -> FileJob {
+        let finished = |object: &FileJob| condition(object, "Finished").0 == "True";
+        self.until(name, "the object to be Finished", finished)
+            .await
+    }
+
+    /// Deletes an object and waits until it is gone.
+    pub(crate) async fn delete(&self, name: &str) {
+        let parameters = DeleteParams::default();
+        let deleted = self.all::<FileJob>().delete(name, &parameters).await;
+        deleted.unwrap();
+        let gone = wait::until("the object to go", DEADLINE, async || {
+            Ok(self.object(name).await.is_none().then_some(()))
+        });
+        gone.await.unwrap();
+    }
+
+    /// Asks the API.
+    pub(crate) async fn call(&self, crew: &Crew, method: Method, path: &str) -> Answer {
+        let url = format!("{}/api/{path}", crew.api.url());
+        let request = self.cluster.client.request(method, url);
+        http::answer(request.header("x-api-key", &self.key))
+            .await
+            .unwrap()
+    }
+
+    /// Hands a file in for this namespace; the id of its job.
+    pub(crate) async fn upload(&self, crew: &Crew, upload: Upload) -> String {
+        let upload = upload.field("namespace", &self.namespace);
+        let request = upload.request(&self.cluster.client, crew.api.url());
+        let answer = http::answer(request.header("x-api-key", &self.key)).await;
+        http::job_id(&answer.unwrap()).unwrap()
+    }
+
+    /// Files in the service's storage, but for those that are still coming.
+    pub(crate) fn stored(&self) -> Vec<PathBuf> {
+        let mut files = files_below(&self.cluster.files());
+        files.retain(|file| file.metadata().is_ok_and(|file| file.len() > 0));
+        files
+    }
+}
+
+/// Status and reason of a condition; empty where there is none.
+pub(crate) fn condition(object: &FileJob, kind: &str) -> (String, String) {
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    let mut of_kind = conditions.filter(|condition| condition.type_ == kind);
+    let found = of_kind.next();
+    found.map_or_else(Default::default, |found| {
+        (found.status.clone(), found.reason.clone())
+    })
+}
+
+/// The id of an object's job.
+pub(crate) fn job_id(object: &FileJob) -> String {
+    let status = object.status.as_ref().unwrap();
+    status.job_id.clone().unwrap()
+}

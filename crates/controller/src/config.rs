@@ -1,0 +1,135 @@
+//! What a controller needs to know before it starts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use filejobs_blobs::Blobs;
+use filejobs_core::{Limits, SchedulerId, Sources};
+use filejobs_scheduler::guard::Allowed;
+use filejobs_store::Store;
+use filejobs_store_postgres::PostgresStore;
+use url::Url;
+
+use crate::source::Stores;
+
+/// What a controller works with.
+#[derive(Clone)]
+pub struct Backends {
+    /// Speaks to the cluster.
+    pub client: kube::Client,
+    /// The record of every job.
+    pub store: Arc<PostgresStore>,
+    /// Uploads and results.
+    pub blobs: Blobs,
+    /// Time, ids and jitter.
+    pub sources: Sources,
+}
+
+impl std::fmt::Debug for Backends {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Backends").finish_non_exhaustive()
+    }
+}
+
+impl Backends {
+    /// The store as other services see it.
+    pub(crate) fn jobs(&self) -> &dyn Store {
+        &*self.store
+    }
+}
+
+/// Which objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Watched {
+    /// Those of all namespaces.
+    All,
+    /// Those of one.
+    Namespace(String),
+}
+
+impl Watched {
+    /// Whether objects of a namespace are looked after.
+    #[must_use]
+    pub fn includes(&self, namespace: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Namespace(own) => own == namespace,
+        }
+    }
+}
+
+/// How a controller works.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// This process: also the name under which its scheduler leads.
+    pub holder: SchedulerId,
+    /// Which objects.
+    pub watched: Watched,
+    /// How one controller of several is chosen.
+    pub election: Election,
+    /// Limits of what comes in.
+    pub limits: Limits,
+    /// Where the API is reached from outside, for links in statuses.
+    pub public_url: Option<Url>,
+    /// Private hosts and networks that `url` sources may be fetched from.
+    pub allowed: Vec<Allowed>,
+    /// Storages that `store` sources may name.
+    pub stores: Stores,
+    /// Objects reconciled at a time.
+    pub concurrency: u16,
+    /// Pause between two writes of progress into one status.
+    pub progress_every: Duration,
+    /// Pause between two looks for rows without objects, and objects without rows.
+    pub sweep_every: Duration,
+    /// How long a deleted object waits for its job to be removed before it goes without: the sweep does the rest.
+    pub cleaning: Duration,
+}
+
+impl Config {
+    /// The defaults, for a process with this name.
+    #[must_use]
+    pub fn new(holder: SchedulerId, election: Election) -> Self {
+        Self {
+            holder,
+            watched: Watched::All,
+            election,
+            limits: Limits::default(),
+            public_url: None,
+            allowed: Vec::new(),
+            stores: Stores::default(),
+            concurrency: 16,
+            progress_every: Duration::from_secs(10),
+            sweep_every: Duration::from_secs(30),
+            cleaning: Duration::from_secs(40),
+        }
+    }
+}
+
+/// How one controller of several is chosen: by a Lease of the cluster.
+#[derive(Debug, Clone)]
+pub struct Election {
+    /// The Lease's namespace.
+    pub namespace: String,
+    /// The Lease's name.
+    pub name: String,
+    /// How long a leader counts as one that says nothing.
+    pub duration: Duration,
+    /// How long it tries to renew before it gives up: less than `duration`, so that nobody leads beside it.
+    pub renew_deadline: Duration,
+    /// Pause between two renewals, and between two looks of those that stand by.
+    pub retry: Duration,
+}
+
+impl Election {
+    /// The defaults: another leads at most 18 seconds after the leader was killed.
+    #[must_use]
+    pub fn new(namespace: impl Into<String>) -> Self {
+        Self {
+            namespace: namespace.into(),
+            name: "filejobs-controller".to_owned(),
+            duration: Duration::from_secs(15),
+            renew_deadline: Duration::from_secs(10),
+            retry: Duration::from_secs(3),
+        }
+    }
+}

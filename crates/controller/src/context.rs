@@ -1,0 +1,87 @@
+//! What every reconciliation has at hand.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use filejobs_core::JobId;
+use filejobs_crd::FileJob;
+use filejobs_store_postgres::objects::Objects;
+use kube::Api;
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::config::{Backends, Config};
+use crate::events::Teller;
+use crate::object::{Key, Object};
+use crate::source::Fetcher;
+
+/// What every reconciliation has at hand.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) backends: Backends,
+    pub(crate) config: Config,
+    pub(crate) objects: Objects,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) teller: Teller,
+    pub(crate) backoff: Backoff,
+    pub(crate) known: Known,
+}
+
+impl Context {
+    /// Objects of a namespace.
+    pub(crate) fn api(&self, namespace: &str) -> Api<FileJob> {
+        Api::namespaced(self.backends.client.clone(), namespace)
+    }
+}
+
+/// What this process remembers of objects. All of it can be lost: it only saves work.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// The objects of jobs.
+    keys: HashMap<JobId, Key>,
+    /// When each object's status was last written, by uid.
+    written: HashMap<String, Instant>,
+}
+
+impl Known {
+    fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes an object.
+    pub(crate) fn note(&self, object: &Object) {
+        self.inner().keys.insert(object.id, object.key());
+    }
+
+    /// The object of a job.
+    pub(crate) fn key(&self, job: JobId) -> Option<Key> {
+        self.inner().keys.get(&job).cloned()
+    }
+
+    /// Notes that a status was written.
+    pub(crate) fn note_write(&self, uid: &str) {
+        self.inner().written.insert(uid.to_owned(), Instant::now());
+    }
+
+    /// When a status was last written by this process.
+    pub(crate) fn last_write(&self, uid: &str) -> Option<Instant> {
+        self.inner().written.get(uid).copied()
+    }
+
+    /// Forgets when the status of an object was written: it has ended, or is gone.
+    pub(crate) fn forget_write(&self, uid: &str) {
+        self.inner().written.remove(uid);
+    }
+
+    /// Forgets an object that is gone.
+    pub(crate) fn forget(&self, job: JobId, uid: &str) {
+        let mut inner = self.inner();
+        inner.keys.remove(&job);
+        inner.written.remove(uid);
+    }
+}

@@ -1,0 +1,151 @@
+//! Events: what happened, once, for `kubectl describe` and for whoever watches.
+//!
+//! An event follows the status that makes it unique. One that is lost by a crash between the two is not made up for:
+//! the status says it all.
+
+use std::time::Duration;
+
+use filejobs_crd::{ConditionType, EventReason, FileJobStatus, Phase, Reason};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Resource as _;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::time::timeout;
+
+use crate::object::Object;
+
+/// How long telling may take: nobody waits for an event.
+const TELLING: Duration = Duration::from_secs(5);
+
+/// Characters of a note; the API takes 1024 bytes.
+const NOTE: usize = 250;
+
+/// Tells events.
+#[derive(Clone)]
+pub(crate) struct Teller {
+    recorder: Recorder,
+}
+
+impl std::fmt::Debug for Teller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Teller").finish_non_exhaustive()
+    }
+}
+
+impl Teller {
+    pub(crate) fn new(client: kube::Client, instance: &str) -> Self {
+        let reporter = Reporter {
+            controller: filejobs_crd::FIELD_MANAGER.to_owned(),
+            instance: Some(instance.to_owned()),
+        };
+        Self {
+            recorder: Recorder::new(client, reporter),
+        }
+    }
+
+    /// Tells of an object.
+    pub(crate) async fn tell(&self, object: &Object, event: Event) {
+        self.publish(&event, &object.job.object_ref(&())).await;
+    }
+
+    /// Tells of whatever the reference names.
+    pub(crate) async fn publish(&self, event: &Event, of: &ObjectReference) {
+        match timeout(TELLING, self.recorder.publish(event, of)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::info!(%error, reason = event.reason, "an event was not told");
+            }
+            Err(_) => tracing::info!(reason = event.reason, "an event was not told in time"),
+        }
+    }
+}
+
+/// An event with its reason and a sentence.
+pub(crate) fn told(reason: EventReason, note: impl Into<String>) -> Event {
+    let warns = match reason {
+        EventReason::Failed
+        | EventReason::RetryRefused
+        | EventReason::PriorityRefused
+        | EventReason::Rejected
+        | EventReason::SourceUnavailable
+        | EventReason::Undecodable
+        | EventReason::JobRemoved => true,
+        EventReason::JobCreated
+        | EventReason::Started
+        | EventReason::Completed
+        | EventReason::Cancelled
+        | EventReason::Suspended
+        | EventReason::Resumed
+        | EventReason::Retried => false,
+    };
+    let note: String = note.into();
+    Event {
+        type_: if warns {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
+        reason: reason.as_str().to_owned(),
+        note: Some(note.chars().take(NOTE).collect()),
+        action: reason.as_str().to_owned(),
+        secondary: None,
+    }
+}
+
+/// What has happened between two statuses.
+pub(crate) fn of(old: &FileJobStatus, new: &FileJobStatus) -> Vec<Event> {
+    let find = |status: &FileJobStatus, kind: ConditionType| -> Option<Condition> {
+        let mut all = status.conditions.iter();
+        all.find(|one| one.type_ == kind.as_str()).cloned()
+    };
+    let became = |kind, status: &str| {
+        let new = find(new, kind).filter(|now| now.status == status)?;
+        let same =
+            find(old, kind).is_some_and(|was| was.status == status && was.reason == new.reason);
+        (!same).then_some(new)
+    };
+    let mut events = Vec::new();
+    let mut happened = |reason, note: String| events.push(told(reason, note));
+    if became(ConditionType::Accepted, "True").is_some() {
+        let id = new.job_id.as_deref().unwrap_or_default();
+        happened(EventReason::JobCreated, format!("The job is {id}."));
+    }
+    if let Some(condition) = became(ConditionType::Accepted, "False") {
+        let rejected = new.phase == Some(Phase::Rejected);
+        let reason = if rejected {
+            EventReason::Rejected
+        } else {
+            EventReason::SourceUnavailable
+        };
+        happened(
+            reason,
+            format!("{}: {}", condition.reason, condition.message),
+        );
+    }
+    if became(ConditionType::Admitted, "True").is_some() {
+        happened(EventReason::Started, "A worker has it.".to_owned());
+    }
+    if let Some(condition) = became(ConditionType::Finished, "True") {
+        let reason = match new.phase {
+            Some(Phase::Completed) => Some(EventReason::Completed),
+            Some(Phase::Failed) => Some(EventReason::Failed),
+            Some(Phase::Cancelled) => Some(EventReason::Cancelled),
+            // Told above.
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            happened(
+                reason,
+                format!("{}: {}", condition.reason, condition.message),
+            );
+        }
+    }
+    let removed = became(ConditionType::Synced, "False");
+    if removed.is_some_and(|one| one.reason == Reason::JobRemoved.as_str()) {
+        happened(
+            EventReason::JobRemoved,
+            "The job and its results are gone.".to_owned(),
+        );
+    }
+    events
+}

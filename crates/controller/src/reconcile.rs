@@ -1,0 +1,91 @@
+//! One object: fetch, validate, plan, apply, report.
+
+use std::sync::Arc;
+
+use filejobs_crd::EventReason;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::core::error_boundary::InvalidObject;
+use kube::runtime::controller::Action;
+
+use crate::apply::apply;
+use crate::context::Context;
+use crate::error::Error;
+use crate::events;
+use crate::fetch::fetch;
+use crate::object::{self, Guarded, Object};
+use crate::plan::{Seen, plan};
+use crate::report::report;
+use crate::validate::validate;
+
+/// Brings an object and its job one step nearer to each other.
+pub(crate) async fn reconcile(
+    guarded: Arc<Guarded>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    let readable = match &guarded.0 {
+        Ok(readable) => readable.clone(),
+        Err(invalid) => {
+            undecodable(&context, invalid).await;
+            return Ok(Action::await_change());
+        }
+    };
+    let object = Object::new(readable)?;
+    context.known.note(&object);
+    let found = match fetch(&context, &object).await {
+        // A deleted object does not wait for the database.
+        Err(error) if !object.is_deleted() => return Err(error),
+        found => found.unwrap_or_default(),
+    };
+    let asked = found.link.is_none() && !object.is_deleted();
+    let wanted = asked.then(|| validate(&object.job.spec, &context.config.limits));
+    let plan = plan(&Seen {
+        object: &object,
+        link: found.link.as_ref(),
+        job: found.job.as_ref(),
+        wanted: wanted.as_ref(),
+        now: context.backends.sources.now(),
+    });
+    let applied = apply(&context, &object, found, wanted, plan).await?;
+    let action = report(&context, &object, applied).await?;
+    context.backoff.forget(&object.reference.uid);
+    Ok(action)
+}
+
+/// When to try again.
+#[expect(clippy::needless_pass_by_value, reason = "as the controller calls it")]
+pub(crate) fn error_policy(guarded: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
+    let metadata = object::metadata(&guarded);
+    let uid = metadata.uid.as_deref().unwrap_or_default();
+    let random = &*context.backends.sources.randomness;
+    let pause = context.backoff.after(uid, error.class(), random);
+    tracing::warn!(
+        object.namespace = metadata.namespace,
+        object.name = metadata.name,
+        reason = error.reason(),
+        error = error.chain(),
+        retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+        "an object could not be reconciled"
+    );
+    Action::requeue(pause)
+}
+
+/// Tells that an object cannot be read, and leaves it alone.
+async fn undecodable(context: &Context, invalid: &InvalidObject) {
+    let metadata = &invalid.metadata;
+    tracing::warn!(
+        object.namespace = metadata.namespace,
+        object.name = metadata.name,
+        error = invalid.error,
+        "an object cannot be read"
+    );
+    let of = ObjectReference {
+        api_version: Some("filejobs.dev/v1alpha1".to_owned()),
+        kind: Some("FileJob".to_owned()),
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        uid: metadata.uid.clone(),
+        ..ObjectReference::default()
+    };
+    let event = events::told(EventReason::Undecodable, &*invalid.error);
+    context.teller.publish(&event, &of).await;
+}

@@ -1,0 +1,146 @@
+//! Makes objects for jobs that were handed in by HTTP.
+//!
+//! The row comes first; its object follows at once when the change is heard, and otherwise with the next look for rows
+//! that have none. A job whose namespace the cluster does not have gets no object.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use filejobs_core::{JobId, JobState};
+use filejobs_crd::{
+    FIELD_MANAGER, FINALIZER, FileJob, FileJobSpec, JOB_ID_LABEL, Source, UploadSource,
+};
+use filejobs_store::Job;
+use kube::ResourceExt as _;
+use kube::api::PostParams;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::error::{Error, is_absent, is_conflict};
+use crate::fetch;
+use crate::ids::object_name;
+
+/// Jobs that ended longer ago get no object any more: a service that moves to a cluster does not fill it with its past.
+const YOUNG: Duration = Duration::from_hours(1);
+
+/// Rows looked at in one go.
+const PAGE: u32 = 200;
+
+/// Makes objects until `stop`: for the jobs that come in, and for all that lack one now and then.
+pub(crate) async fn run(
+    context: Arc<Context>,
+    mut jobs: mpsc::Receiver<JobId>,
+    stop: CancellationToken,
+) {
+    let mut tick = tokio::time::interval(context.config.sweep_every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let done = tokio::select! {
+            () = stop.cancelled() => return,
+            Some(job) = jobs.recv() => one(&context, job).await,
+            _ = tick.tick() => all(&context, &stop).await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(
+                reason = error.reason(),
+                error = error.chain(),
+                "an upload's object could not be made; it is tried again"
+            );
+        }
+    }
+}
+
+/// The object of one job, unless it has one or is to have none.
+async fn one(context: &Context, id: JobId) -> Result<(), Error> {
+    let Some(job) = fetch::job(context, id).await? else {
+        return Ok(());
+    };
+    if !context.config.watched.includes(job.namespace.as_str()) {
+        return Ok(());
+    }
+    let linked = context.objects.of_job(id).await;
+    if linked.map_err(Error::store("to read a link"))?.is_some() {
+        return Ok(());
+    }
+    make(context, &job).await
+}
+
+/// The objects of all jobs that lack one.
+async fn all(context: &Context, stop: &CancellationToken) -> Result<(), Error> {
+    let begun = Instant::now();
+    let now = context.backends.sources.now();
+    let young = now.checked_sub(YOUNG).unwrap_or(now);
+    let namespaces = match &context.config.watched {
+        crate::Watched::All => None,
+        crate::Watched::Namespace(own) => Some(vec![own.clone()]),
+    };
+    let (mut after, mut made) = (None, 0);
+    while !stop.is_cancelled() {
+        let page = context
+            .objects
+            .without_object(namespaces.as_deref(), young, after, PAGE);
+        let page = page
+            .await
+            .map_err(Error::store("to look for jobs without objects"))?;
+        for job in &page {
+            make(context, job).await?;
+            made += 1;
+        }
+        after = page.last().map(|job| job.id);
+        if page.len() < PAGE as usize {
+            break;
+        }
+    }
+    if made > 0 {
+        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(
+            jobs = made,
+            duration_ms,
+            "jobs without objects were looked at"
+        );
+    }
+    Ok(())
+}
+
+/// Makes the object of a job. One that is there is looked at by itself; a namespace that is not there gets none.
+async fn make(context: &Context, job: &Job) -> Result<(), Error> {
+    let object = object(job);
+    let api = context.api(job.namespace.as_str());
+    let parameters = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    match api.create(&parameters, &object).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_conflict(&error) => Ok(()),
+        Err(error) if is_absent(&error) => {
+            tracing::debug!(job.id = %job.id, "the cluster has no namespace for a job's object");
+            Ok(())
+        }
+        Err(error) => Err(Error::cluster("to make an object")(error)),
+    }
+}
+
+/// The object of a job, with its finalizer from the beginning: whoever deletes it deletes the job.
+fn object(job: &Job) -> FileJob {
+    let spec = FileJobSpec {
+        source: Source {
+            upload: Some(UploadSource {
+                id: job.id.to_string(),
+            }),
+            ..Source::default()
+        },
+        priority: job.priority,
+        suspend: job.status == JobState::Suspended,
+        ..FileJobSpec::default()
+    };
+    let mut object = FileJob::new(&object_name(&job.filename, job.id), spec);
+    object.metadata.namespace = Some(job.namespace.as_str().to_owned());
+    object
+        .labels_mut()
+        .insert(JOB_ID_LABEL.to_owned(), job.id.to_string());
+    object.finalizers_mut().push(FINALIZER.to_owned());
+    object
+}

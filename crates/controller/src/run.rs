@@ -1,0 +1,243 @@
+//! The controller itself: waits for its turn, then runs the scheduler and all that keeps objects in step.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use filejobs_scheduler as scheduler;
+use futures::{Stream, StreamExt as _};
+use kube::Api;
+use kube::runtime::controller::{self, Controller};
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, reflector, watcher};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::config::{Backends, Config, Watched};
+use crate::context::{Context, Known};
+use crate::error::Error;
+use crate::events::Teller;
+use crate::feed::Wishes;
+use crate::lease::Contest;
+use crate::object::{Guarded, Key, Reader, metadata};
+use crate::reconcile::{error_policy, reconcile};
+use crate::source::{Fetcher, Http};
+use crate::{feed, relay, sweep};
+
+/// Looks that wait to be handed on; whoever asks for more waits.
+const WISHES: usize = 4_096;
+
+/// Objects in one page of a list.
+const PAGE: u32 = 250;
+
+/// Between two looks at whether the scheduler leads.
+const LEADS: Duration = Duration::from_millis(50);
+
+/// How long what is under way may take once the controller stops.
+const STOP: Duration = Duration::from_secs(10);
+
+/// Runs until `stop`. Stands by while another controller leads; an end of the lead is an error, so that the process
+/// ends and nothing of it goes on.
+pub async fn run(
+    backends: Backends,
+    config: Config,
+    schedulers: (scheduler::Backends, scheduler::Config, scheduler::Election),
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let mut contest = Contest::new(&backends, &config);
+    tracing::info!(controller.id = %config.holder, "the controller stands by");
+    let Some(renewed) = contest.win(&stop).await else {
+        return Ok(());
+    };
+    tracing::info!(controller.id = %config.holder, "the controller leads");
+    let working = stop.child_token();
+    let mut work = Box::pin(lead(backends, config, schedulers, working.clone()));
+    let ended = tokio::select! {
+        ended = &mut work => ended,
+        lost = contest.keep(renewed) => {
+            tracing::error!(reason = lost.reason(), "{lost}");
+            working.cancel();
+            // Dropped, it ends at its next await.
+            let _ = tokio::time::timeout(STOP, work).await;
+            return Err(lost);
+        }
+    };
+    // Nothing of it runs any more: who stopped by itself need not be waited for.
+    contest.give_up().await;
+    ended
+}
+
+/// All that the leader does, until `stop`.
+async fn lead(
+    backends: Backends,
+    config: Config,
+    (parts, settings, election): (scheduler::Backends, scheduler::Config, scheduler::Election),
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    // Fires when one part breaks down, so that the others end as well.
+    let stop = stop.child_token();
+    let leads = election.leads.clone();
+    let mut services: JoinSet<Result<(), Error>> = JoinSet::new();
+    let scheduling = scheduler::run_elected(parts, settings, election, stop.clone());
+    services.spawn(async move { scheduling.await.map_err(Error::Scheduler) });
+    // The database fences by the scheduler's lead; until it has it, nothing could be written.
+    while !leads.load(Ordering::Relaxed)
+        && !stop.is_cancelled()
+        && services.try_join_next().is_none()
+    {
+        sleep(LEADS).await;
+    }
+    if !stop.is_cancelled() {
+        mirror(backends, config, &mut services, &stop)?;
+    }
+    let mut outcome = Ok(());
+    while let Some(ended) = services.join_next().await {
+        let ended = ended.unwrap_or_else(|defect| Err(Error::Loop(defect)));
+        if let Err(error) = ended {
+            stop.cancel();
+            if outcome.is_ok() {
+                outcome = Err(error);
+            }
+        }
+    }
+    outcome
+}
+
+/// Starts what keeps objects and jobs in step.
+fn mirror(
+    backends: Backends,
+    config: Config,
+    services: &mut JoinSet<Result<(), Error>>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let (objects, wanted_objects) = mpsc::channel(WISHES);
+    let (jobs, wanted_jobs) = mpsc::channel(WISHES);
+    let (gone, seen_to_go) = mpsc::channel(WISHES);
+    let context = Arc::new(Context {
+        objects: backends.store.objects(config.holder.clone()),
+        fetcher: Fetcher::new(objects.clone(), Http::new(&config.allowed)?),
+        teller: Teller::new(backends.client.clone(), config.holder.as_str()),
+        backoff: Backoff::default(),
+        known: Known::default(),
+        backends,
+        config,
+    });
+    let writer = reflector::store::Writer::default();
+    let reader = writer.as_reader();
+    let watched = watch(&context, writer, gone);
+    let wishes = Wishes { objects, jobs };
+    let part = |part: futures::future::BoxFuture<'static, ()>| async move {
+        part.await;
+        Ok(())
+    };
+    let (c, r, s) = (context.clone(), reader.clone(), stop.clone());
+    services.spawn(part(Box::pin(feed::run(c, r, wishes, s))));
+    let (c, s) = (context.clone(), stop.clone());
+    services.spawn(part(Box::pin(relay::run(c, wanted_jobs, s))));
+    let (c, r, s) = (context.clone(), reader.clone(), stop.clone());
+    services.spawn(part(Box::pin(async move {
+        // Before the first list has come every object looks as if it were gone.
+        tokio::select! {
+            () = s.cancelled() => {}
+            ready = r.wait_until_ready() => if ready.is_ok() {
+                sweep::run(c, r.clone(), seen_to_go, s.clone()).await;
+            }
+        }
+    })));
+    let reconciling = reconcile_all(context, watched, reader, wanted_objects, stop.clone());
+    services.spawn(part(Box::pin(reconciling)));
+    Ok(())
+}
+
+/// The objects as they come, without those that differ in nothing that concerns us.
+fn watch(
+    context: &Arc<Context>,
+    writer: reflector::store::Writer<Guarded>,
+    gone: mpsc::Sender<String>,
+) -> impl Stream<Item = watcher::Result<Guarded>> + Send + 'static {
+    let client = context.backends.client.clone();
+    let api: Api<Guarded> = match &context.config.watched {
+        Watched::All => Api::all(client),
+        Watched::Namespace(namespace) => Api::namespaced(client, namespace),
+    };
+    let config = watcher::Config::default().page_size(PAGE);
+    let forget = context.clone();
+    // Generation and finalizers together: an own finalizer raises no generation, and what waits for it must go on. The
+    // status, too, so that what others write there is put right; our own writes cost one look that changes nothing.
+    let concerns = |guarded: &Guarded| -> Option<u64> {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        let metadata = metadata(guarded);
+        let mut hasher = DefaultHasher::new();
+        metadata.generation.hash(&mut hasher);
+        metadata.finalizers.hash(&mut hasher);
+        metadata
+            .deletion_timestamp
+            .as_ref()
+            .map(|time| time.0)
+            .hash(&mut hasher);
+        let status = guarded
+            .0
+            .as_ref()
+            .ok()
+            .and_then(|object| object.status.as_ref());
+        let status = status.and_then(|status| serde_json::to_string(status).ok());
+        status.hash(&mut hasher);
+        Some(hasher.finish())
+    };
+    watcher::watcher(api, config)
+        .default_backoff()
+        .modify(|guarded| {
+            // Half of an object, and nobody here looks at it.
+            if let Ok(object) = &mut guarded.0 {
+                object.metadata.managed_fields = None;
+            }
+        })
+        .inspect(move |event| match event {
+            Ok(watcher::Event::Delete(guarded)) => {
+                if let Some(uid) = &metadata(guarded).uid {
+                    forget.fetcher.stop(uid);
+                    // A full channel is emptied by the next sweep.
+                    let _ = gone.try_send(uid.clone());
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the watch of objects broke; it begins anew"),
+        })
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(concerns, PredicateConfig::default())
+}
+
+/// Reconciles until `stop`.
+async fn reconcile_all(
+    context: Arc<Context>,
+    watched: impl Stream<Item = watcher::Result<Guarded>> + Send + 'static,
+    reader: Reader,
+    wanted: mpsc::Receiver<Key>,
+    stop: CancellationToken,
+) {
+    let wanted = futures::stream::unfold(wanted, |mut wanted| async move {
+        let key = wanted.recv().await?;
+        Some((key, wanted))
+    });
+    let concurrency = context.config.concurrency;
+    let fetcher = context.clone();
+    let results = Controller::for_stream(watched, reader)
+        .with_config(controller::Config::default().concurrency(concurrency))
+        .reconcile_on(wanted)
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+        .run(reconcile, error_policy, context);
+    let mut results = std::pin::pin!(results);
+    while let Some(result) = results.next().await {
+        match result {
+            // Failures were told where they were handled, by the error policy. Objects that were asked for may be gone.
+            Ok(_)
+            | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) =>
+                {}
+            Err(error) => tracing::warn!(%error, "the queue of objects met an error"),
+        }
+    }
+    fetcher.fetcher.stop_all();
+}

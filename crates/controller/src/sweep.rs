@@ -1,0 +1,99 @@
+//! Finds jobs whose objects are gone without having been cleaned: deleted while the database was away, with a finalizer
+//! that somebody took off, or with their namespace.
+//!
+//! Before a job is removed the API server is asked for its object, and only its word counts: what a watch does not show
+//! may be there all the same.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use filejobs_store_postgres::objects::ObjectLink;
+use kube::api::PartialObjectMeta;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::error::{Error, is_absent};
+use crate::object::{Reader, metadata};
+use filejobs_crd::FileJob;
+
+/// Links looked at in one go.
+const PAGE: u32 = 500;
+
+/// Sweeps until `stop`: at once for each object that is seen to go, and for all links now and then.
+pub(crate) async fn run(
+    context: Arc<Context>,
+    reader: Reader,
+    mut gone: mpsc::Receiver<String>,
+    stop: CancellationToken,
+) {
+    let mut tick = tokio::time::interval(context.config.sweep_every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let done = tokio::select! {
+            () = stop.cancelled() => return,
+            Some(uid) = gone.recv() => one(&context, &uid).await,
+            _ = tick.tick() => all(&context, &reader, &stop).await,
+        };
+        if let Err(error) = done {
+            tracing::warn!(
+                reason = error.reason(),
+                error = error.chain(),
+                "jobs of objects that are gone could not be removed; it is tried again"
+            );
+        }
+    }
+}
+
+async fn one(context: &Context, uid: &str) -> Result<(), Error> {
+    let link = context.objects.of_object(uid).await;
+    match link.map_err(Error::store("to read a link"))? {
+        Some(link) => remove_if_gone(context, &link).await,
+        None => Ok(()),
+    }
+}
+
+async fn all(context: &Context, reader: &Reader, stop: &CancellationToken) -> Result<(), Error> {
+    let mut after = None;
+    while !stop.is_cancelled() {
+        let page = context.objects.links(after, PAGE).await;
+        let page = page.map_err(Error::store("to list links"))?;
+        // Read after the links: an object is there before its link is.
+        let there: HashSet<String> = reader
+            .state()
+            .iter()
+            .filter_map(|guarded| metadata(guarded).uid.clone())
+            .collect();
+        for link in &page {
+            let ours = context.config.watched.includes(&link.object.namespace);
+            if ours && !there.contains(&link.object.uid) {
+                remove_if_gone(context, link).await?;
+            }
+        }
+        after = page.last().map(|link| link.job);
+        if page.len() < PAGE as usize {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn remove_if_gone(context: &Context, link: &ObjectLink) -> Result<(), Error> {
+    let api = context.api(&link.object.namespace);
+    let found: Result<PartialObjectMeta<FileJob>, _> = api.get_metadata(&link.object.name).await;
+    match found {
+        Ok(found) if found.metadata.uid.as_deref() == Some(&link.object.uid) => return Ok(()),
+        // Another of the same name, or none.
+        Ok(_) => {}
+        Err(error) if is_absent(&error) => {}
+        Err(error) => return Err(Error::cluster("to look for an object")(error)),
+    }
+    tracing::info!(job.id = %link.job, "the job of an object that is gone is removed");
+    context.fetcher.stop(&link.object.uid);
+    let removed = context.objects.remove(link.job).await;
+    removed.map_err(Error::store("to remove a job"))?;
+    context.known.forget(link.job, &link.object.uid);
+    context.backoff.forget(&link.object.uid);
+    Ok(())
+}
