@@ -14,6 +14,7 @@ use crate::keys::Keys;
 use crate::kubectl::{self, Kubectl};
 use crate::probe::Probe;
 use crate::processes::{Api, Controller, Migrate, Scheduler, Worker};
+use crate::release::Release;
 use crate::sample::Sample;
 use crate::telemetry::Telemetry;
 use crate::terminal;
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     Scheduler(Box<Scheduler>),
     Controller(Box<Controller>),
     Migrate(Migrate),
+    Release(Release),
     Check(Box<Check>),
     Submit(Box<Submit>),
     List(List),
@@ -174,6 +176,7 @@ impl Command {
             Self::Scheduler(scheduler) => scheduler.run(),
             Self::Controller(controller) => controller.run(),
             Self::Migrate(migrate) => migrate.run(),
+            Self::Release(release) => block_on(release.run()),
             Self::Check(check) => block_on(check.run()),
             Self::Submit(submit) => block_on(submit.run()),
             Self::List(list) => block_on(list.run()),

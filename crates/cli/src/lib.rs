@@ -15,6 +15,7 @@ mod kubectl;
 mod options;
 mod probe;
 mod processes;
+mod release;
 pub mod sample;
 mod services;
 mod telemetry;

@@ -1,7 +1,7 @@
 //! The controller: keeps jobs and their `FileJob` objects in step, and hosts the scheduler where there is a cluster.
 //!
-//! A reconciliation reads as five calls: [`fetch`] what there is, [`validate`] the spec, [`plan`] what is to be done,
-//! [`apply`] it, [`report`] how things stand. `validate`, `plan` and the status are pure; what they decide is in
+//! A reconciliation reads as five calls: `fetch` what there is, `validate` the spec, `plan` what is to be done,
+//! `apply` it, `report` how things stand. `validate`, `plan` and the status are pure; what they decide is in
 //! snapshots.
 //!
 //! Rules that hold everywhere:
@@ -33,6 +33,7 @@ mod object;
 mod plan;
 mod reconcile;
 mod relay;
+mod release;
 mod report;
 mod run;
 mod source;
@@ -43,5 +44,6 @@ mod validate;
 pub use client::{ClientError, client};
 pub use config::{Backends, Config, Election, Watched};
 pub use error::Error;
+pub use release::release;
 pub use run::run;
 pub use source::Stores;

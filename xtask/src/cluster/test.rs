@@ -18,12 +18,16 @@ use crate::tools;
 const EXAMPLE: &str = "examples/orders.csv";
 /// What its rows must keep.
 const SCHEMA: &str = "examples/orders.schema.json";
+/// A `FileJob` with its file in a ConfigMap: 3 rows, one of them bad.
+const OBJECT: &str = "examples/filejob.yaml";
 const NAMESPACE: &str = "filejobs";
 const RELEASE: &str = "filejobs";
 /// Who the chart's pods run as.
 const USER: u32 = 65532;
 /// How long a step may take on a busy machine.
 const PATIENCE: &str = "5m";
+/// An upload whose object is not there after this gets none: the promise is a second, and the machine may be busy.
+const SHOWN: Duration = Duration::from_secs(30);
 /// A namespace that still is there after this hangs on something.
 const GONE: Duration = Duration::from_mins(2);
 
@@ -49,6 +53,7 @@ const STEPS: &[Step] = &[
         "an upload through the Service, and its results",
         Installed::upload,
     ),
+    ("kubectl apply of a FileJob, to its end", Installed::apply),
     ("kubectl filejobs", Installed::plugin),
     ("helm upgrade", Installed::upgrade),
     ("helm uninstall", Installed::uninstall),
@@ -129,6 +134,41 @@ impl Installed {
             results.contains("ORD-"),
             "the results hold no order: {results}"
         );
+        self.shows(&job)
+    }
+
+    /// An upload's object, in the namespace of its job.
+    fn shows(&self, job: &Value) -> anyhow::Result<()> {
+        let id = job["id"].as_str().context("a job has an id")?;
+        let namespace = job["namespace"].as_str().context("a job has a namespace")?;
+        wait_for("the upload's FileJob to have ended", SHOWN, || {
+            let shown = output(
+                self.cluster
+                    .client("kubectl", ["--namespace", namespace, "get", "fj"])
+                    .args(["--selector", &format!("filejobs.dev/job-id={id}")])
+                    .args(["--output", "jsonpath={.items[*].status.phase}"]),
+            );
+            shown.is_ok_and(|phase| phase.trim() == "Completed")
+        })
+    }
+
+    fn apply(&self) -> anyhow::Result<()> {
+        let own = |words: &[&str]| {
+            let mut kubectl = self.cluster.client("kubectl", ["--namespace", NAMESPACE]);
+            kubectl.args(words);
+            kubectl
+        };
+        output(&mut own(&["apply", "--filename", OBJECT]))?;
+        let timeout = format!("--timeout={PATIENCE}");
+        let finished = "--for=condition=Finished";
+        output(&mut own(&["wait", finished, "filejob/orders", &timeout]))?;
+        let told = "{.status.phase} {.status.reason} {.status.rows.valid} {.status.rows.failed}";
+        let told = self.get("filejob", "orders", told)?;
+        ensure!(
+            told == "Completed CompletedWithErrors 2 1",
+            "the example has 3 rows, one of them bad: {told}"
+        );
+        say(output(&mut own(&["get", "fj", "--output", "wide"]))?.trim());
         Ok(())
     }
 
@@ -176,7 +216,13 @@ impl Installed {
         self.upload()
     }
 
+    /// With objects that the controller still holds.
     fn uninstall(&self) -> anyhow::Result<()> {
+        let finalizers = self.get("filejob", "orders", "{.metadata.finalizers[*]}")?;
+        ensure!(
+            finalizers == "filejobs.dev/job",
+            "an object with a job has its finalizer: {finalizers}"
+        );
         self.helm_without_values(&["uninstall", RELEASE, "--wait", "--timeout", PATIENCE])?;
         let words = "delete namespace --wait=false";
         output(
@@ -269,6 +315,7 @@ impl Installed {
             let _ = run(kubectl.args(["--namespace", NAMESPACE]));
         };
         show("get all,pvc --output wide");
+        show("get fj --output yaml");
         show("describe pods");
         show("get events --sort-by .lastTimestamp");
         show(
