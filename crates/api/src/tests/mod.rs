@@ -9,7 +9,6 @@ mod keys;
 mod work;
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use filejobs_core::{FileType, JobId, JobState, Limits, Options, Sources};
 use filejobs_queue::Memory;
 use filejobs_store::{Job, Store, TaskCounts};
 use filejobs_store_sqlite::SqliteStore;
+use filejobs_testkit::disk::files_below;
 use http::Method;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
@@ -110,7 +110,7 @@ impl Service {
 
     /// How many files lie in the blob store.
     pub(crate) fn files(&self) -> usize {
-        files_under(&self.folder.path().join("blobs")).len()
+        files_below(&self.folder.path().join("blobs")).len()
     }
 
     /// Sends a request and reads the answer to its end.
@@ -159,21 +159,6 @@ impl Service {
 
 /// How long anything may take before a test gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn files_under(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            if entry.path().is_dir() {
-                folders.push(entry.path());
-            } else {
-                found.push(entry.path());
-            }
-        }
-    }
-    found
-}
 
 /// Waits until something holds.
 pub(crate) async fn eventually<F, C>(what: &str, mut check: F)

@@ -59,14 +59,8 @@ impl ClusterArgs {
         let watched = namespace(watch, &self.watch_namespace);
         let lease = "FILEJOBS_LEASE_NAMESPACE (--lease-namespace)";
         let lease_namespace = namespace(lease, &self.lease_namespace);
-        let mut allowed = Vec::new();
-        for text in self.source_allow.iter().map(|text| text.trim()) {
-            match text.parse::<Allowed>() {
-                _ if text.is_empty() => {}
-                Ok(one) => allowed.push(one),
-                Err(problem) => problems.add("FILEJOBS_SOURCE_ALLOW (--source-allow)", problem),
-            }
-        }
+        let source_allow = "FILEJOBS_SOURCE_ALLOW (--source-allow)";
+        let allowed = super::allowed(source_allow, &self.source_allow, problems);
         Cluster {
             watched: watched.map_or(Watched::All, Watched::Namespace),
             lease_namespace,

@@ -23,6 +23,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use filejobs_scheduler::guard::{Allowed, InvalidAllowed};
+
 pub(crate) use access::{Access, AuthMode, Door};
 pub(crate) use cluster::ClusterArgs;
 pub(crate) use database::{Connections, DatabaseArgs, DatabaseUrl};
@@ -130,6 +132,19 @@ impl Problems {
     pub(crate) fn told(&self) -> &[String] {
         &self.0
     }
+}
+
+/// Private hosts and networks of a list, blank entries left out.
+fn allowed(name: &str, list: &[String], problems: &mut Problems) -> Vec<Allowed> {
+    let mut allowed = Vec::new();
+    for text in list.iter().map(|text| text.trim()) {
+        match text.parse() {
+            _ if text.is_empty() => {}
+            Ok(one) => allowed.push(one),
+            Err::<_, InvalidAllowed>(problem) => problems.add(name, problem),
+        }
+    }
+    allowed
 }
 
 /// The text, unless it is blank.

@@ -49,15 +49,8 @@ impl WebhookArgs {
         if config.secrets.len() > SECRETS {
             problems.add(SECRET, format_args!("at most {SECRETS} keys are taken"));
         }
-        for text in self.webhook_allow.iter().map(|text| text.trim()) {
-            match text.parse::<webhook::Allowed>() {
-                _ if text.is_empty() => {}
-                Ok(allowed) => config.allowed.push(allowed),
-                Err(problem) => {
-                    problems.add("FILEJOBS_WEBHOOK_ALLOW (--webhook-allow)", problem);
-                }
-            }
-        }
+        let webhook_allow = "FILEJOBS_WEBHOOK_ALLOW (--webhook-allow)";
+        config.allowed = super::allowed(webhook_allow, &self.webhook_allow, problems);
         config
     }
 }

@@ -76,6 +76,12 @@ pub(crate) async fn find(connection: &mut PgConnection, id: JobId) -> Result<Opt
     Ok(row.map(JobRow::read).transpose()?)
 }
 
+/// Reads all of them, or none.
+pub(crate) fn read_all(rows: Vec<JobRow>) -> Result<Vec<Job>> {
+    let read = rows.into_iter().map(JobRow::read);
+    Ok(read.collect::<std::result::Result<_, _>>()?)
+}
+
 /// Locks a job, so that nothing about it and its tasks changes but by this unit. The first statement of every unit that
 /// changes one.
 pub(crate) async fn lock(unit: &mut Unit, id: JobId) -> Result<Job> {

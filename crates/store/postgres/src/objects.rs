@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::PostgresStore;
 use crate::database::{Mode, Unit};
 use crate::endings;
-use crate::jobs::{self, JobRow, select_jobs};
+use crate::jobs::{self, select_jobs};
 use crate::problem::{Problem, Result};
 use crate::steering;
 use crate::time::Time;
@@ -456,8 +456,7 @@ async fn ended_since(
     )
     .fetch_all(connection)
     .await?;
-    let read = rows.into_iter().map(JobRow::read);
-    Ok(read.collect::<std::result::Result<Vec<_>, _>>()?)
+    jobs::read_all(rows)
 }
 
 /// Jobs without an object in a state, after a place in the order in which they were handed in.
@@ -481,8 +480,7 @@ async fn of_state(
     )
     .fetch_all(connection)
     .await?;
-    let read = rows.into_iter().map(JobRow::read);
-    Ok(read.collect::<std::result::Result<Vec<_>, _>>()?)
+    jobs::read_all(rows)
 }
 
 async fn note(unit: &mut Unit, job: JobId, applied: Applied) -> Result<()> {
