@@ -100,7 +100,7 @@ impl Config {
             concurrency: 16,
             progress_every: Duration::from_secs(10),
             sweep_every: Duration::from_secs(30),
-            cleaning: Duration::from_secs(40),
+            cleaning: Duration::from_secs(30),
         }
     }
 }

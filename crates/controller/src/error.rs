@@ -109,6 +109,27 @@ impl Error {
         }
     }
 
+    /// What `filejobs_reconciles_total` calls it.
+    pub(crate) fn result(&self) -> &'static str {
+        match self {
+            Self::Cluster { .. } => match self.reason() {
+                "Forbidden" => "forbidden",
+                "Conflict" => "conflict",
+                "ApiServer" => "api_server",
+                _ => "unreachable",
+            },
+            Self::Store { .. } | Self::Scheduler(_) => "db",
+            Self::Storage(_) => "storage",
+            Self::Slow { .. } => "slow",
+            Self::Nameless(_) | Self::LeadLost(_) | Self::Loop(_) | Self::Client(_) => "defect",
+        }
+    }
+
+    /// Whether the controller lacks a right.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Cluster { source, .. } if is_forbidden(source))
+    }
+
     /// The whole chain in one line.
     pub(crate) fn chain(&self) -> String {
         let mut line = self.to_string();
@@ -130,4 +151,9 @@ pub(crate) fn is_absent(error: &kube::Error) -> bool {
 /// Whether the cluster says that something else came first.
 pub(crate) fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// Whether the cluster says that it may not be done: for want of a right, by a quota, or in a namespace that goes.
+pub(crate) fn is_forbidden(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 403)
 }

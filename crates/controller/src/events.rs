@@ -69,6 +69,7 @@ pub(crate) fn told(reason: EventReason, note: impl Into<String>) -> Event {
         | EventReason::Rejected
         | EventReason::SourceUnavailable
         | EventReason::Undecodable
+        | EventReason::Forbidden
         | EventReason::JobRemoved => true,
         EventReason::JobCreated
         | EventReason::Started

@@ -1,9 +1,13 @@
 //! One object: fetch, validate, plan, apply, report.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use filejobs_crd::EventReason;
+use filejobs_core::ErrorClass;
+use filejobs_crd::{EventReason, FileJob};
+use filejobs_metrics::table;
 use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Resource as _;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 
@@ -17,21 +21,39 @@ use crate::plan::{Seen, plan};
 use crate::report::report;
 use crate::validate::validate;
 
-/// Brings an object and its job one step nearer to each other.
+/// Longest pause before the next look at a deleted object: whoever deleted it waits, and it is to be gone within a
+/// minute even when the database is away.
+const DELETED: Duration = Duration::from_secs(5);
+
+/// Brings an object and its job one step nearer to each other, and counts what came of it.
 pub(crate) async fn reconcile(
     guarded: Arc<Guarded>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
+    let of = reference(&guarded);
+    let looked = look(guarded, &context).await;
+    let result = looked.as_ref().err().map_or("done", Error::result);
+    table::RECONCILES.add([result], 1);
+    if let Err(error) = &looked
+        && error.is_forbidden()
+    {
+        let event = events::told(EventReason::Forbidden, error.chain());
+        context.teller.publish(&event, &of).await;
+    }
+    looked
+}
+
+async fn look(guarded: Arc<Guarded>, context: &Arc<Context>) -> Result<Action, Error> {
     let readable = match &guarded.0 {
         Ok(readable) => readable.clone(),
         Err(invalid) => {
-            undecodable(&context, invalid).await;
+            undecodable(context, invalid, &reference(&guarded)).await;
             return Ok(Action::await_change());
         }
     };
     let object = Object::new(readable)?;
     context.known.note(&object);
-    let found = match fetch(&context, &object).await {
+    let found = match fetch(context, &object).await {
         // A deleted object does not wait for the database.
         Err(error) if !object.is_deleted() => return Err(error),
         found => found.unwrap_or_default(),
@@ -45,8 +67,8 @@ pub(crate) async fn reconcile(
         wanted: wanted.as_ref(),
         now: context.backends.sources.now(),
     });
-    let applied = apply(&context, &object, found, wanted, plan).await?;
-    let action = report(&context, &object, applied).await?;
+    let applied = apply(context, &object, found, wanted, plan).await?;
+    let action = report(context, &object, applied).await?;
     context.backoff.forget(&object.reference.uid);
     Ok(action)
 }
@@ -57,7 +79,11 @@ pub(crate) fn error_policy(guarded: Arc<Guarded>, error: &Error, context: Arc<Co
     let metadata = object::metadata(&guarded);
     let uid = metadata.uid.as_deref().unwrap_or_default();
     let random = &*context.backends.sources.randomness;
-    let pause = context.backoff.after(uid, error.class(), random);
+    let mut pause = context.backoff.after(uid, error.class(), random);
+    let passes = matches!(error.class(), ErrorClass::Transient | ErrorClass::Conflict);
+    if metadata.deletion_timestamp.is_some() && passes {
+        pause = pause.min(DELETED);
+    }
     tracing::warn!(
         object.namespace = metadata.namespace,
         object.name = metadata.name,
@@ -70,22 +96,26 @@ pub(crate) fn error_policy(guarded: Arc<Guarded>, error: &Error, context: Arc<Co
 }
 
 /// Tells that an object cannot be read, and leaves it alone.
-async fn undecodable(context: &Context, invalid: &InvalidObject) {
-    let metadata = &invalid.metadata;
+async fn undecodable(context: &Context, invalid: &InvalidObject, of: &ObjectReference) {
     tracing::warn!(
-        object.namespace = metadata.namespace,
-        object.name = metadata.name,
+        object.namespace = of.namespace,
+        object.name = of.name,
         error = invalid.error,
         "an object cannot be read"
     );
-    let of = ObjectReference {
-        api_version: Some("filejobs.dev/v1alpha1".to_owned()),
-        kind: Some("FileJob".to_owned()),
+    let event = events::told(EventReason::Undecodable, &*invalid.error);
+    context.teller.publish(&event, of).await;
+}
+
+/// An object as events name it, whether it can be read or not.
+fn reference(guarded: &Guarded) -> ObjectReference {
+    let metadata = object::metadata(guarded);
+    ObjectReference {
+        api_version: Some(FileJob::api_version(&()).into_owned()),
+        kind: Some(FileJob::kind(&()).into_owned()),
         name: metadata.name.clone(),
         namespace: metadata.namespace.clone(),
         uid: metadata.uid.clone(),
         ..ObjectReference::default()
-    };
-    let event = events::told(EventReason::Undecodable, &*invalid.error);
-    context.teller.publish(&event, &of).await;
+    }
 }

@@ -1,8 +1,10 @@
 //! Makes objects for jobs that were handed in by HTTP.
 //!
 //! The row comes first; its object follows at once when the change is heard, and otherwise with the next look for rows
-//! that have none. A job whose namespace the cluster does not have gets no object.
+//! that have none. A job whose namespace the cluster does not have gets no object. A namespace that takes none (it is not
+//! there, is being deleted, or its quota is used up) holds up no other, and is asked again after a while only.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::error::{Error, is_absent, is_conflict};
+use crate::error::{Error, is_absent, is_conflict, is_forbidden};
 use crate::fetch;
 use crate::ids::object_name;
 
@@ -28,6 +30,30 @@ const YOUNG: Duration = Duration::from_hours(1);
 /// Rows looked at in one go.
 const PAGE: u32 = 200;
 
+/// How long a namespace that took no object is left alone.
+const REFUSED: Duration = Duration::from_mins(5);
+
+/// Namespaces that are remembered for having taken no object; beyond that all are asked again.
+const REMEMBERED: usize = 10_000;
+
+/// Namespaces that took no object, and when.
+#[derive(Debug, Default)]
+struct Refusals(HashMap<String, Instant>);
+
+impl Refusals {
+    fn note(&mut self, namespace: &str) {
+        if self.0.len() >= REMEMBERED {
+            self.0.clear();
+        }
+        self.0.insert(namespace.to_owned(), Instant::now());
+    }
+
+    fn has(&self, namespace: &str) -> bool {
+        let refused = self.0.get(namespace);
+        refused.is_some_and(|at| at.elapsed() < REFUSED)
+    }
+}
+
 /// Makes objects until `stop`: for the jobs that come in, and for all that lack one now and then.
 pub(crate) async fn run(
     context: Arc<Context>,
@@ -36,11 +62,12 @@ pub(crate) async fn run(
 ) {
     let mut tick = tokio::time::interval(context.config.sweep_every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut refusals = Refusals::default();
     loop {
         let done = tokio::select! {
             () = stop.cancelled() => return,
-            Some(job) = jobs.recv() => one(&context, job).await,
-            _ = tick.tick() => all(&context, &stop).await,
+            Some(job) = jobs.recv() => one(&context, &mut refusals, job).await,
+            _ = tick.tick() => all(&context, &mut refusals, &stop).await,
         };
         if let Err(error) = done {
             tracing::warn!(
@@ -53,7 +80,7 @@ pub(crate) async fn run(
 }
 
 /// The object of one job, unless it has one or is to have none.
-async fn one(context: &Context, id: JobId) -> Result<(), Error> {
+async fn one(context: &Context, refusals: &mut Refusals, id: JobId) -> Result<(), Error> {
     let Some(job) = fetch::job(context, id).await? else {
         return Ok(());
     };
@@ -64,11 +91,15 @@ async fn one(context: &Context, id: JobId) -> Result<(), Error> {
     if linked.map_err(Error::store("to read a link"))?.is_some() {
         return Ok(());
     }
-    make(context, &job).await
+    make(context, refusals, &job).await
 }
 
 /// The objects of all jobs that lack one.
-async fn all(context: &Context, stop: &CancellationToken) -> Result<(), Error> {
+async fn all(
+    context: &Context,
+    refusals: &mut Refusals,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
     let begun = Instant::now();
     let now = context.backends.sources.now();
     let young = now.checked_sub(YOUNG).unwrap_or(now);
@@ -85,7 +116,7 @@ async fn all(context: &Context, stop: &CancellationToken) -> Result<(), Error> {
             .await
             .map_err(Error::store("to look for jobs without objects"))?;
         for job in &page {
-            make(context, job).await?;
+            make(context, refusals, job).await?;
             made += 1;
         }
         after = page.last().map(|job| job.id);
@@ -104,19 +135,29 @@ async fn all(context: &Context, stop: &CancellationToken) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the object of a job. One that is there is looked at by itself; a namespace that is not there gets none.
-async fn make(context: &Context, job: &Job) -> Result<(), Error> {
+/// Makes the object of a job, unless its namespace takes none. One that is there is looked at by itself.
+async fn make(context: &Context, refusals: &mut Refusals, job: &Job) -> Result<(), Error> {
+    let namespace = job.namespace.as_str();
+    if refusals.has(namespace) {
+        return Ok(());
+    }
     let object = object(job);
-    let api = context.api(job.namespace.as_str());
     let parameters = PostParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     };
-    match api.create(&parameters, &object).await {
+    match context.api(namespace).create(&parameters, &object).await {
         Ok(_) => Ok(()),
         Err(error) if is_conflict(&error) => Ok(()),
         Err(error) if is_absent(&error) => {
+            refusals.note(namespace);
             tracing::debug!(job.id = %job.id, "the cluster has no namespace for a job's object");
+            Ok(())
+        }
+        Err(error) if is_forbidden(&error) => {
+            refusals.note(namespace);
+            let error = Error::cluster("to make an object")(error).chain();
+            tracing::warn!(job.id = %job.id, namespace, error, "a namespace takes no object");
             Ok(())
         }
         Err(error) => Err(Error::cluster("to make an object")(error)),

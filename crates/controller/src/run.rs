@@ -9,7 +9,7 @@ use futures::{Stream, StreamExt as _};
 use kube::Api;
 use kube::runtime::controller::{self, Controller};
 use kube::runtime::{PredicateConfig, WatchStreamExt as _, reflector, watcher};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -112,12 +112,12 @@ fn mirror(
     services: &mut JoinSet<Result<(), Error>>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    let (objects, wanted_objects) = mpsc::channel(WISHES);
+    let (objects_wanted, wanted_objects) = mpsc::channel(WISHES);
     let (jobs, wanted_jobs) = mpsc::channel(WISHES);
     let (gone, seen_to_go) = mpsc::channel(WISHES);
     let context = Arc::new(Context {
         objects: backends.store.objects(config.holder.clone()),
-        fetcher: Fetcher::new(objects.clone(), Http::new(&config.allowed)?),
+        fetcher: Fetcher::new(objects_wanted.clone(), Http::new(&config.allowed)?),
         teller: Teller::new(backends.client.clone(), config.holder.as_str()),
         backoff: Backoff::default(),
         known: Known::default(),
@@ -126,8 +126,12 @@ fn mirror(
     });
     let writer = reflector::store::Writer::default();
     let reader = writer.as_reader();
-    let watched = watch(&context, writer, gone);
-    let wishes = Wishes { objects, jobs };
+    let (listed, mut has_listed) = watch::channel(false);
+    let watched = objects(&context, writer, gone, listed);
+    let wishes = Wishes {
+        objects: objects_wanted,
+        jobs,
+    };
     let part = |part: futures::future::BoxFuture<'static, ()>| async move {
         part.await;
         Ok(())
@@ -138,11 +142,13 @@ fn mirror(
     services.spawn(part(Box::pin(relay::run(c, wanted_jobs, s))));
     let (c, r, s) = (context.clone(), reader.clone(), stop.clone());
     services.spawn(part(Box::pin(async move {
-        // Before the first list has come every object looks as if it were gone.
+        // Before the first list has come every object looks as if it were gone. `Store::wait_until_ready` wakes only
+        // the last of those who wait, and the queue of objects waits there, too.
+        let has_listed = async { has_listed.wait_for(|listed| *listed).await.is_ok() };
         tokio::select! {
             () = s.cancelled() => {}
-            ready = r.wait_until_ready() => if ready.is_ok() {
-                sweep::run(c, r.clone(), seen_to_go, s.clone()).await;
+            listed = has_listed => if listed {
+                sweep::run(c, r, seen_to_go, s.clone()).await;
             }
         }
     })));
@@ -152,10 +158,11 @@ fn mirror(
 }
 
 /// The objects as they come, without those that differ in nothing that concerns us.
-fn watch(
+fn objects(
     context: &Arc<Context>,
     writer: reflector::store::Writer<Guarded>,
     gone: mpsc::Sender<String>,
+    listed: watch::Sender<bool>,
 ) -> impl Stream<Item = watcher::Result<Guarded>> + Send + 'static {
     let client = context.backends.client.clone();
     let api: Api<Guarded> = match &context.config.watched {
@@ -194,6 +201,7 @@ fn watch(
                 object.metadata.managed_fields = None;
             }
         })
+        .reflect(writer)
         .inspect(move |event| match event {
             Ok(watcher::Event::Delete(guarded)) => {
                 if let Some(uid) = &metadata(guarded).uid {
@@ -202,10 +210,12 @@ fn watch(
                     let _ = gone.try_send(uid.clone());
                 }
             }
+            Ok(watcher::Event::InitDone) => {
+                listed.send_replace(true);
+            }
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "the watch of objects broke; it begins anew"),
         })
-        .reflect(writer)
         .applied_objects()
         .predicate_filter(concerns, PredicateConfig::default())
 }

@@ -165,6 +165,8 @@ names! {
         SourceUnavailable,
         /// The object cannot be read by this version.
         Undecodable,
+        /// The controller lacks a right that it needs for the object.
+        Forbidden,
         /// The job was removed by the API or by retention; the object stays.
         JobRemoved,
     }

@@ -45,6 +45,20 @@ const FAILURE_CLASS: Label = these(
 );
 const KIND: Label = these("kind", &["whole", "plan", "piece"]);
 const BACKEND: Label = these("backend", &["db", "redis", "storage"]);
+const RECONCILE: Label = these(
+    "result",
+    &[
+        "done",
+        "conflict",
+        "forbidden",
+        "api_server",
+        "unreachable",
+        "db",
+        "storage",
+        "slow",
+        "defect",
+    ],
+);
 const METHOD: Label = these(
     "method",
     &[
@@ -209,6 +223,8 @@ table! {
         "Slots of all workers that were heard of. Only the scheduler that leads has it."
 
     // --- objects ------------------------------------------------------------------------------------------
+    Counter RECONCILES = "filejobs_reconciles_total" [RECONCILE] by &[Controller];
+        "Looks at objects, by what came of them; those that failed are repeated. `conflict`: something else came first. `forbidden`: the controller lacks a right. `defect`: ours."
     Gauge MIRROR_DRIFT = "filejobs_mirror_drift" [] by &[Controller];
         "Objects and jobs that did not agree when they were last compared."
     Histogram MIRROR_LAG = "filejobs_mirror_lag_seconds" [] by &[Controller], in ANSWERS;
