@@ -5,8 +5,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
+mod apiserver;
+mod killed;
+mod leaders;
 mod mirror;
 mod place;
+mod rights;
+mod strangers;
+
+use std::time::Duration;
+
+use filejobs_testkit::gateway::{Asked, Gateway};
+use filejobs_testkit::wait;
 
 /// The program under test.
 const BINARY: &str = env!("CARGO_BIN_EXE_filejobs");
@@ -21,4 +31,25 @@ fn schema() -> serde_json::Value {
         {"name": "name", "type": "string"},
         {"name": "amount", "type": "number"}
     ]})
+}
+
+/// How long nothing may be written for things to count as settled.
+const STILL: Duration = Duration::from_mins(1);
+
+/// How long things may take to settle.
+const SETTLING: Duration = Duration::from_secs(30);
+
+/// Waits until nothing was written for [`STILL`].
+async fn settles(gateway: &Gateway) {
+    let mut last = None;
+    let settled = wait::until("nothing to be written", SETTLING + STILL, async || {
+        let asked = gateway.asked();
+        last = asked.into_iter().rfind(Asked::writes);
+        let still = last
+            .as_ref()
+            .is_none_or(|asked| asked.at.elapsed() >= STILL);
+        Ok(still.then_some(()))
+    });
+    let settled = settled.await;
+    settled.unwrap_or_else(|error| unreachable!("{error}; last: {last:?}"));
 }

@@ -1,15 +1,17 @@
 //! A namespace with all that a service on a cluster consists of.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use filejobs_crd::FileJob;
 use filejobs_testkit::cluster::{Cluster, Member};
 use filejobs_testkit::disk::files_below;
 use filejobs_testkit::http::{self, Answer, Upload};
-use filejobs_testkit::kube::{ADMIN_TOKEN, CONTROLLER_TOKEN, KubeServer};
+use filejobs_testkit::kube::{ADMIN_TOKEN, CONTROLLER_TOKEN, KubeServer, kubeconfig_at};
 use filejobs_testkit::names;
 use filejobs_testkit::postgres::PostgresServer;
 use filejobs_testkit::wait::{self, DEADLINE};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -23,7 +25,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::BINARY;
+use crate::{BINARY, ORDERS, schema};
 
 /// A namespace on the shared control plane, and a service that looks after it.
 pub(crate) struct Place {
@@ -34,11 +36,21 @@ pub(crate) struct Place {
     key: String,
 }
 
-/// The running processes of a place.
+/// What `docs/operator.md` says that the controller may do.
+const RULES: &str = r#"[
+    {"apiGroups": ["filejobs.dev"], "resources": ["filejobs"],
+     "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
+    {"apiGroups": ["filejobs.dev"], "resources": ["filejobs/status"], "verbs": ["patch", "update"]},
+    {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]},
+    {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
+    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
+]"#;
+
+/// The running processes of a place. They end with it.
 pub(crate) struct Crew {
     pub(crate) api: Member,
-    /// End with the crew.
-    _others: [Member; 2],
+    pub(crate) controller: Member,
+    _worker: Member,
 }
 
 /// The client of one who may do everything.
@@ -91,20 +103,14 @@ impl Place {
         let made = serde_json::from_value(made).unwrap();
         let parameters = PostParams::default();
         namespaces.create(&parameters, &made).await.unwrap();
-        place.grant().await;
+        place.grant(|_| true).await;
         place
     }
 
-    /// What `docs/operator.md` says that the controller may do.
-    async fn grant(&self) {
-        let rules = json!([
-            {"apiGroups": ["filejobs.dev"], "resources": ["filejobs"],
-             "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
-            {"apiGroups": ["filejobs.dev"], "resources": ["filejobs/status"], "verbs": ["patch", "update"]},
-            {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]},
-            {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
-            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]}
-        ]);
+    /// What `docs/operator.md` says that the controller may do, as far as `wanted` says so.
+    pub(crate) async fn grant(&self, wanted: impl Fn(&Value) -> bool) {
+        let mut rules: Vec<Value> = serde_json::from_str(RULES).unwrap();
+        rules.retain(wanted);
         self.apply::<Role>("controller", json!({ "rules": rules }))
             .await;
         let to = json!({
@@ -123,21 +129,47 @@ impl Place {
         );
         Crew {
             api: api.unwrap(),
-            _others: [controller, worker.unwrap()],
+            controller,
+            _worker: worker.unwrap(),
         }
+    }
+
+    /// From now on controllers reach the API server by an address at which nothing is encrypted.
+    pub(crate) fn go_by(&self, address: SocketAddr) {
+        let text = kubeconfig_at(address, CONTROLLER_TOKEN);
+        std::fs::write(&self.kubeconfig, text).unwrap();
+    }
+
+    /// Lets the next controller lead at once after one that was killed, as some seconds would.
+    pub(crate) async fn forget_leader(&self) {
+        let lease = self.all::<Lease>();
+        let nobody = Patch::Merge(json!({"spec": {"holderIdentity": null}}));
+        let name = "filejobs-controller";
+        lease
+            .patch(name, &PatchParams::default(), &nobody)
+            .await
+            .unwrap();
+        let database = self.cluster.database_url.rsplit('/').next().unwrap();
+        let forget = "UPDATE leadership SET holder = NULL, until = NULL";
+        PostgresServer::shared().run(database, forget).unwrap();
     }
 
     /// Another controller.
     pub(crate) async fn controller(&self) -> Member {
+        let mut member = self.launch_controller();
+        member.until_ready().await.unwrap();
+        member
+    }
+
+    /// The same, which nobody waits for.
+    pub(crate) fn launch_controller(&self) -> Member {
         let mut command = self.cluster.command(&["controller"]);
         command
             .env("KUBECONFIG", &self.kubeconfig)
             .env("FILEJOBS_WATCH_NAMESPACE", &self.namespace)
             .env("FILEJOBS_LEASE_NAMESPACE", &self.namespace)
             .env("FILEJOBS_PUBLIC_URL", "https://files.example.org");
-        let mut member = self.cluster.launch(command).unwrap();
-        member.until_ready().await.unwrap();
-        member
+        self.cluster.launch(command).unwrap()
     }
 
     /// Things of a kind in this namespace.
@@ -176,6 +208,24 @@ impl Place {
         self.apply(name, json!({ "spec": spec })).await
     }
 
+    /// Applies a `FileJob` of [`ORDERS`] in a ConfigMap of the same name; `more` is set in its spec as well.
+    pub(crate) async fn orders(&self, name: &str, more: Value) -> FileJob {
+        self.config_map(name, "orders.csv", ORDERS).await;
+        let source = json!({"configMap": {"name": name, "key": "orders.csv"}});
+        let mut spec = json!({"source": source, "schema": schema()});
+        for (field, value) in more.as_object().into_iter().flatten() {
+            spec[field] = value.clone();
+        }
+        self.file_job(name, spec).await
+    }
+
+    /// Changes an object as `kubectl patch` does.
+    pub(crate) async fn change(&self, name: &str, change: Value) {
+        let (all, change) = (self.all::<FileJob>(), Patch::Merge(change));
+        let changed = all.patch(name, &PatchParams::default(), &change).await;
+        changed.unwrap();
+    }
+
     /// The object of a name, while there is one.
     pub(crate) async fn object(&self, name: &str) -> Option<FileJob> {
         self.all::<FileJob>().get_opt(name).await.unwrap()
@@ -206,13 +256,41 @@ impl Place {
 
     /// Deletes an object and waits until it is gone.
     pub(crate) async fn delete(&self, name: &str) {
+        self.ask_to_delete(name).await;
+        self.gone(name).await;
+    }
+
+    /// Deletes an object as far as its finalizers let it go.
+    pub(crate) async fn ask_to_delete(&self, name: &str) {
         let parameters = DeleteParams::default();
         let deleted = self.all::<FileJob>().delete(name, &parameters).await;
         deleted.unwrap();
+    }
+
+    /// Waits until there is no object of a name.
+    pub(crate) async fn gone(&self, name: &str) {
         let gone = wait::until("the object to go", DEADLINE, async || {
             Ok(self.object(name).await.is_none().then_some(()))
         });
         gone.await.unwrap();
+    }
+
+    /// Waits until nothing is stored and no job is there.
+    pub(crate) async fn empty(&self, crew: &Crew) {
+        let mut last = (0, Vec::new());
+        let empty = wait::until("jobs and files to go", DEADLINE, async || {
+            last = (self.jobs(crew).await, self.stored());
+            Ok((last == (0, Vec::new())).then_some(()))
+        });
+        let empty = empty.await;
+        empty.unwrap_or_else(|error| unreachable!("{error}: {last:?}"));
+    }
+
+    /// How many jobs there are.
+    pub(crate) async fn jobs(&self, crew: &Crew) -> usize {
+        let path = format!("jobs?limit=100&namespace={}", self.namespace);
+        let page = self.call(crew, Method::GET, &path).await;
+        page.json()["jobs"].as_array().unwrap().len()
     }
 
     /// Asks the API.

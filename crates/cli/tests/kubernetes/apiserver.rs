@@ -1,0 +1,256 @@
+//! An API server that does not do what it is asked, or says what cannot be understood.
+
+use std::time::{Duration, Instant};
+
+use filejobs_crd::{EventReason, FileJob, Phase};
+use filejobs_testkit::gateway::{Asked, Fate, Gateway, failure};
+use filejobs_testkit::kube::KubeServer;
+use filejobs_testkit::proxy::{Link, Proxy};
+use filejobs_testkit::wait::{self, DEADLINE};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{ListParams, PostParams};
+use serde_json::json;
+
+use crate::place::{Crew, Place, condition};
+use crate::settles;
+
+/// How long the API server fails.
+const AWAY: Duration = Duration::from_secs(30);
+
+/// Objects among which one cannot be read.
+const OBJECTS: usize = 1_000;
+
+/// A place whose controller reaches the API server by way of a proxy and a gateway.
+struct Stage {
+    place: Place,
+    gateway: Gateway,
+    proxy: Proxy,
+    crew: Crew,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let place = Place::new().await;
+        let gateway = Gateway::start(KubeServer::shared()).unwrap();
+        let proxy = Proxy::start(gateway.address()).unwrap();
+        place.go_by(proxy.address());
+        let crew = place.crew().await;
+        Self {
+            place,
+            gateway,
+            proxy,
+            crew,
+        }
+    }
+
+    async fn completes(&self, name: &str) -> FileJob {
+        let object = self.place.finished(name).await;
+        let phase = object.status.as_ref().and_then(|status| status.phase);
+        assert_eq!(phase, Some(Phase::Completed), "{object:?}");
+        object
+    }
+
+    fn asked_since(&self, before: usize, what: &str) -> Vec<Asked> {
+        let mut asked = self.gateway.asked().split_off(before);
+        asked.retain(|asked| asked.what == what);
+        asked
+    }
+
+    /// Events of an object with a reason, as they were counted.
+    async fn events(&self, name: &str, reason: EventReason) -> usize {
+        let all = self.place.all::<Event>().list(&ListParams::default()).await;
+        let of_object = all.unwrap().items.into_iter().filter(|event| {
+            let object = event
+                .regarding
+                .as_ref()
+                .and_then(|object| object.name.as_deref());
+            object == Some(name) && event.reason.as_deref() == Some(reason.as_str())
+        });
+        of_object.count()
+    }
+}
+
+/// Every event of the watch comes twice, and every watch ends after a while: some by a broken connection, some because
+/// the version is too old, as an answer and as an event of the watch.
+#[tokio::test]
+async fn a_watch_that_breaks_repeats_itself_or_is_too_old_loses_nothing() {
+    let stage = Stage::set().await;
+    let mut number = 0;
+    stage.gateway.judge(move |asked| {
+        if asked.what != "watch filejobs" {
+            return Fate::Pass;
+        }
+        number += 1;
+        match number % 4 {
+            1 => Fate::Refused(410),
+            2 => Fate::Told(format!(
+                "{}\n",
+                json!({"type": "ERROR", "object": failure(410, "Expired")})
+            )),
+            3 => Fate::Refused(500),
+            _ => Fate::Changed(|line| format!("{line}{line}")),
+        }
+    });
+    for number in 0..4 {
+        stage.proxy.set(Link::Cut);
+        let name = format!("orders-{number}");
+        stage.place.orders(&name, json!({})).await;
+        stage.proxy.set(Link::Open);
+        stage.completes(&name).await;
+        // The last that is said of it: nothing of it is cut off by the next round.
+        let told = wait::until("the end to be told", DEADLINE, async || {
+            Ok((stage.events(&name, EventReason::Completed).await > 0).then_some(()))
+        });
+        told.await.unwrap();
+    }
+    assert!(stage.asked_since(0, "watch filejobs").len() > 4);
+    assert!(stage.asked_since(0, "list filejobs").len() > 1);
+    assert_eq!(stage.place.jobs(&stage.crew).await, 4);
+    for number in 0..4 {
+        let name = format!("orders-{number}");
+        assert_eq!(stage.events(&name, EventReason::JobCreated).await, 1);
+    }
+    settles(&stage.gateway).await;
+}
+
+/// The Lease can be renewed all the time: without it the controller would end, which `leaders` shows.
+#[tokio::test]
+async fn an_api_server_that_refuses_everything_for_a_while_is_not_pressed() {
+    let stage = Stage::set().await;
+    stage.place.orders("before", json!({})).await;
+    stage.completes("before").await;
+    for status in [429, 500] {
+        let before = stage.gateway.count();
+        stage.gateway.judge(move |asked| {
+            if asked.what.ends_with(" leases") {
+                Fate::Pass
+            } else {
+                Fate::Refused(status)
+            }
+        });
+        // What stood is asked for again.
+        stage.proxy.set(Link::Cut);
+        stage.proxy.set(Link::Open);
+        let begun = Instant::now();
+        let mut names = Vec::new();
+        for number in 0..10 {
+            let name = format!("during-{status}-{number}");
+            stage.place.orders(&name, json!({})).await;
+            names.push(name);
+        }
+        let over = "the outage to be over";
+        wait::until(over, AWAY * 2, async || {
+            Ok((begun.elapsed() >= AWAY).then_some(()))
+        })
+        .await
+        .unwrap();
+        let mut asked = stage.gateway.asked().split_off(before);
+        asked.retain(|asked| !asked.what.ends_with(" leases"));
+        // Each object after 1, 2, 4, 8 and 16 seconds, less the jitter; and what is to be listed or watched.
+        for name in &names {
+            let of_object = asked.iter().filter(|asked| asked.name == *name).count();
+            assert!(of_object <= 8, "{name} {of_object} times: {asked:#?}");
+        }
+        let others = asked.iter().filter(|asked| asked.name.is_empty()).count();
+        assert!(others <= 20, "{asked:#?}");
+        stage.gateway.open();
+        for name in names {
+            stage.completes(&name).await;
+        }
+    }
+    settles(&stage.gateway).await;
+}
+
+/// Connections stand and nothing comes through: the lead cannot be renewed, so the controller ends, and the one that
+/// is started in its place goes on once the network is back.
+#[tokio::test]
+async fn a_half_open_connection_ends_the_lead_and_the_next_controller_goes_on() {
+    let mut stage = Stage::set().await;
+    stage.place.orders("before", json!({})).await;
+    stage.completes("before").await;
+    stage.proxy.set(Link::Silent);
+    stage.place.orders("during", json!({})).await;
+    let (status, _) = stage.crew.controller.ended().await.unwrap();
+    assert!(!status.success());
+    assert!(
+        stage
+            .crew
+            .controller
+            .log()
+            .contains("could not be renewed in time")
+    );
+    stage.crew.controller = stage.place.launch_controller();
+    stage.proxy.set(Link::Open);
+    stage.completes("during").await;
+    assert_eq!(stage.place.jobs(&stage.crew).await, 2);
+    settles(&stage.gateway).await;
+}
+
+#[tokio::test]
+async fn a_status_that_meets_conflicts_is_written_in_the_end() {
+    let stage = Stage::set().await;
+    let mut left = 6;
+    stage.gateway.judge(move |asked| {
+        if left > 0 && asked.what == "patch filejobs/status" {
+            left -= 1;
+            return Fate::Refused(409);
+        }
+        Fate::Pass
+    });
+    stage.place.orders("orders", json!({})).await;
+    let object = stage.completes("orders").await;
+    assert_eq!(condition(&object, "Synced").0, "True");
+    let figures = stage.place.cluster.figures(&stage.crew.controller).await;
+    let counted = figures
+        .unwrap()
+        .value("filejobs_reconciles_total", &[("result", "conflict")]);
+    assert_eq!(counted, Some(6.0));
+    settles(&stage.gateway).await;
+}
+
+#[tokio::test]
+async fn one_object_that_cannot_be_read_stops_none_of_a_thousand() {
+    let stage = Stage::set().await;
+    stage.gateway.judge(|asked| match asked.what.as_str() {
+        "list filejobs" | "watch filejobs" => {
+            Fate::Changed(|line| line.replace(r#""priority":9"#, r#""priority":"nine""#))
+        }
+        _ => Fate::Pass,
+    });
+    // What lists begins anew.
+    stage.proxy.set(Link::Cut);
+    stage.proxy.set(Link::Open);
+    let all = stage.place.all::<FileJob>();
+    for number in 0..OBJECTS {
+        let priority = if number == OBJECTS / 2 { 9 } else { 5 };
+        let source = json!({"configMap": {"name": "none", "key": "orders.csv"}});
+        // Cancelled before they have begun: they cost nothing but the look at them.
+        let object = json!({
+            "apiVersion": "filejobs.dev/v1alpha1", "kind": "FileJob",
+            "metadata": {"name": format!("object-{number:04}")},
+            "spec": {"source": source, "priority": priority, "cancel": true}
+        });
+        let object = serde_json::from_value(object).unwrap();
+        all.create(&PostParams::default(), &object).await.unwrap();
+    }
+    let mut ended = 0;
+    let looked_at = wait::until("all others to be told", DEADLINE * 2, async || {
+        let page = all.list(&ListParams::default()).await?;
+        let finished = page
+            .items
+            .iter()
+            .filter(|one| condition(one, "Finished").0 == "True");
+        ended = finished.count();
+        Ok((ended == OBJECTS - 1).then_some(()))
+    });
+    let looked_at = looked_at.await;
+    looked_at.unwrap_or_else(|error| unreachable!("{error}: {ended}"));
+    let name = format!("object-{:04}", OBJECTS / 2);
+    let told = wait::until("the unreadable one to be told of", DEADLINE, async || {
+        Ok((stage.events(&name, EventReason::Undecodable).await > 0).then_some(()))
+    });
+    told.await.unwrap();
+    // And whatever comes afterwards is done.
+    stage.place.orders("after", json!({})).await;
+    stage.completes("after").await;
+}

@@ -1,0 +1,86 @@
+//! Which of several controllers works.
+
+use std::time::{Duration, Instant};
+
+use filejobs_testkit::gateway::Gateway;
+use filejobs_testkit::kube::KubeServer;
+use filejobs_testkit::wait::{self, DEADLINE};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+
+use crate::place::Place;
+
+/// The Lease.
+const NAME: &str = "filejobs-controller";
+
+/// After a leader was killed another leads within this time.
+const FAILOVER: Duration = Duration::from_secs(20);
+
+async fn holder(place: &Place) -> Option<String> {
+    let lease = place.all::<Lease>().get_opt(NAME).await.unwrap();
+    lease?.spec?.holder_identity
+}
+
+#[tokio::test]
+async fn of_two_controllers_one_works_and_the_other_follows_when_it_is_killed() {
+    let place = Place::new().await;
+    let mut crew = place.crew().await;
+    let leads = wait::until("the first to lead", DEADLINE, async || {
+        Ok(holder(&place).await)
+    });
+    let first = Some(leads.await.unwrap());
+    // The one that stands by asks by way of a gateway, which sees that it does nothing else.
+    let gateway = Gateway::start(KubeServer::shared()).unwrap();
+    place.go_by(gateway.address());
+    let _second = place.controller().await;
+    let asks = wait::until("the second to ask who leads", DEADLINE, async || {
+        Ok((gateway.count() > 1).then_some(()))
+    });
+    asks.await.unwrap();
+    place.orders("before", json!({})).await;
+    place.finished("before").await;
+    let strange: Vec<_> = gateway
+        .asked()
+        .into_iter()
+        .filter(|asked| asked.what != "get leases")
+        .collect();
+    assert!(strange.is_empty(), "{strange:?}");
+    assert_eq!(holder(&place).await, first);
+    crew.controller.kill().unwrap();
+    let killed = Instant::now();
+    let follows = wait::until("the other to lead", DEADLINE, async || {
+        let now = holder(&place).await;
+        Ok((now.is_some() && now != first).then_some(()))
+    });
+    follows.await.unwrap();
+    let took = killed.elapsed();
+    println!("another led after {took:?}");
+    assert!(took < FAILOVER, "{took:?}");
+    place.orders("after", json!({})).await;
+    place.finished("after").await;
+    assert_eq!(place.jobs(&crew).await, 2);
+}
+
+#[tokio::test]
+async fn who_loses_the_lease_ends_with_an_error_and_another_goes_on() {
+    let place = Place::new().await;
+    let mut crew = place.crew().await;
+    place.orders("before", json!({})).await;
+    place.finished("before").await;
+    let other = json!({"spec": {"holderIdentity": "somebody-else"}});
+    let lease = place.all::<Lease>();
+    lease
+        .patch(NAME, &PatchParams::default(), &Patch::Merge(other))
+        .await
+        .unwrap();
+    let (status, _) = crew.controller.ended().await.unwrap();
+    assert!(!status.success());
+    let log = crew.controller.log();
+    assert!(log.contains("another controller holds the Lease"), "{log}");
+    // Who took it says nothing more, and is followed.
+    crew.controller = place.launch_controller();
+    place.orders("after", json!({})).await;
+    place.finished("after").await;
+    assert_eq!(place.jobs(&crew).await, 2);
+}

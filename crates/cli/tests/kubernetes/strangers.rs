@@ -1,0 +1,203 @@
+//! What others do to objects: they edit what is not theirs, delete, and make anew.
+
+use filejobs_crd::{FINALIZER, FileJob, Phase};
+use filejobs_testkit::gateway::Gateway;
+use filejobs_testkit::kube::KubeServer;
+use filejobs_testkit::postgres::PostgresServer;
+use filejobs_testkit::proxy::{Link, Proxy};
+use filejobs_testkit::wait::{self, DEADLINE};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+use crate::place::{Place, condition, job_id};
+use crate::settles;
+
+/// An object that is deleted while the database is away is gone after this time at the latest.
+const GONE: Duration = Duration::from_mins(1);
+
+/// A place whose controller reaches the API server by way of a gateway.
+async fn gated() -> (Place, Gateway) {
+    let place = Place::new().await;
+    let gateway = Gateway::start(KubeServer::shared()).unwrap();
+    place.go_by(gateway.address());
+    (place, gateway)
+}
+
+fn phase(object: &FileJob) -> Option<Phase> {
+    object.status.as_ref().and_then(|status| status.phase)
+}
+
+#[tokio::test]
+async fn an_object_made_again_under_its_name_gets_a_job_of_its_own() {
+    let (place, gateway) = gated().await;
+    let crew = place.crew().await;
+    let mut ids = Vec::new();
+    for round in 0..3 {
+        place.orders("orders", json!({})).await;
+        let object = place.finished("orders").await;
+        ids.push(job_id(&object));
+        if round < 2 {
+            place.delete("orders").await;
+        }
+    }
+    // The last before, during and after: deleted while its job is held back, and at once made anew.
+    place.delete("orders").await;
+    place.orders("orders", json!({"suspend": true})).await;
+    let held = |object: &FileJob| phase(object) == Some(Phase::Suspended);
+    let object = place.until("orders", "the job to be held back", held).await;
+    ids.push(job_id(&object));
+    place.delete("orders").await;
+    place.orders("orders", json!({})).await;
+    ids.push(job_id(&place.finished("orders").await));
+    let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert_eq!(distinct.len(), ids.len(), "{ids:?}");
+    assert_eq!(place.jobs(&crew).await, 1);
+    settles(&gateway).await;
+    place.delete("orders").await;
+    place.empty(&crew).await;
+}
+
+#[tokio::test]
+async fn a_status_edited_by_hand_is_put_right() {
+    let (place, gateway) = gated().await;
+    let _crew = place.crew().await;
+    place.orders("orders", json!({})).await;
+    let before = place.finished("orders").await.status;
+    let edited = json!({
+        "status": {"phase": "Failed", "message": "not true", "rows": {"processed": 1, "valid": 0, "failed": 1}}
+    });
+    let all = place.all::<FileJob>();
+    for edit in [edited, json!({ "status": null })] {
+        let edit = Patch::Merge(edit);
+        let edited = all
+            .patch_status("orders", &PatchParams::default(), &edit)
+            .await;
+        assert_ne!(edited.unwrap().status, before);
+        let restored = |object: &FileJob| {
+            let (status, before) = (object.status.as_ref(), before.as_ref());
+            status.map(|status| (status.phase, status.rows, &status.message, &status.job_id))
+                == before.map(|status| (status.phase, status.rows, &status.message, &status.job_id))
+                && condition(object, "Finished").0 == "True"
+        };
+        place
+            .until("orders", "the status to be put right", restored)
+            .await;
+    }
+    settles(&gateway).await;
+}
+
+#[tokio::test]
+async fn a_finalizer_taken_off_by_hand_comes_back_and_one_missing_at_the_end_costs_nothing() {
+    let (place, gateway) = gated().await;
+    let crew = place.crew().await;
+    place.orders("orders", json!({})).await;
+    place.finished("orders").await;
+    let none = json!({"metadata": {"finalizers": null}});
+    place.change("orders", none.clone()).await;
+    let has = |object: &FileJob| object.finalizers() == [FINALIZER];
+    place
+        .until("orders", "the finalizer to come back", has)
+        .await;
+    settles(&gateway).await;
+    // Others' finalizers are theirs.
+    let both = json!({"metadata": {"finalizers": [FINALIZER, "example.org/mine"]}});
+    place.change("orders", both).await;
+    place.ask_to_delete("orders").await;
+    let left = |object: &FileJob| object.finalizers() == ["example.org/mine"];
+    place
+        .until("orders", "only the other finalizer to be left", left)
+        .await;
+    place.empty(&crew).await;
+    place.change("orders", none.clone()).await;
+    place.gone("orders").await;
+    // Deleted without the controller's knowing: no finalizer, and the controller away.
+    place.orders("lost", json!({})).await;
+    place.finished("lost").await;
+    let mut crew = crew;
+    crew.controller.terminate().await.unwrap();
+    place.change("lost", none).await;
+    place.ask_to_delete("lost").await;
+    place.gone("lost").await;
+    crew.controller = place.controller().await;
+    place.empty(&crew).await;
+}
+
+/// There is no namespace controller here: the test deletes what is in the namespace, as that one does.
+#[tokio::test]
+async fn a_namespace_that_is_deleted_takes_its_jobs_along() {
+    let (place, gateway) = gated().await;
+    let crew = place.crew().await;
+    for number in 0..5 {
+        let held = json!({"suspend": number % 2 == 0});
+        place.orders(&format!("orders-{number}"), held).await;
+    }
+    for number in [1, 3] {
+        place.finished(&format!("orders-{number}")).await;
+    }
+    let namespaces: Api<Namespace> = Api::all(place.client.clone());
+    let parameters = DeleteParams::default();
+    namespaces
+        .delete(&place.namespace, &parameters)
+        .await
+        .unwrap();
+    // A file that comes now has nowhere to be shown; nobody is held up by it.
+    let upload = filejobs_testkit::http::Upload::new("late.csv", crate::ORDERS);
+    let late = place.upload(&crew, upload).await;
+    let all = place.all::<FileJob>();
+    all.delete_collection(&parameters, &ListParams::default())
+        .await
+        .unwrap();
+    let empty = wait::until("all objects to go", DEADLINE, async || {
+        let left = all.list(&ListParams::default()).await?;
+        Ok(left.items.is_empty().then_some(()))
+    });
+    empty.await.unwrap();
+    let only = wait::until("their jobs to go", DEADLINE, async || {
+        Ok((place.jobs(&crew).await == 1).then_some(()))
+    });
+    only.await.unwrap();
+    let path = format!("jobs/{late}");
+    place
+        .call(&crew, reqwest::Method::GET, &path)
+        .await
+        .assert_status(200);
+    settles(&gateway).await;
+}
+
+#[tokio::test]
+async fn an_object_deleted_while_postgres_and_redis_are_away_goes_and_its_job_goes_later() {
+    let (mut place, gateway) = gated().await;
+    let database = place
+        .cluster
+        .database_url
+        .rsplit('/')
+        .next()
+        .unwrap()
+        .to_owned();
+    let postgres = Proxy::start(PostgresServer::shared().address()).unwrap();
+    place.cluster.database_url = PostgresServer::url_at(postgres.address(), &database);
+    let redis = Proxy::start(place.cluster.redis.address()).unwrap();
+    place.cluster.redis_url = format!("redis://{}", redis.address());
+    let crew = place.crew().await;
+    for link in [Link::Cut, Link::Silent] {
+        place.orders("orders", json!({})).await;
+        place.finished("orders").await;
+        for proxy in [&postgres, &redis] {
+            proxy.set(link);
+        }
+        let asked = Instant::now();
+        place.ask_to_delete("orders").await;
+        place.gone("orders").await;
+        println!("{link:?}: gone after {:?}", asked.elapsed());
+        assert!(asked.elapsed() < GONE, "{:?}", asked.elapsed());
+        assert!(!place.stored().is_empty());
+        for proxy in [&postgres, &redis] {
+            proxy.set(Link::Open);
+        }
+        place.empty(&crew).await;
+    }
+    settles(&gateway).await;
+}
