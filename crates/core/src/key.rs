@@ -106,7 +106,8 @@ impl FromStr for ApiKey {
     }
 }
 
-/// The part of a key that may be shown: names it in lists, logs and commands.
+/// The part of a key that may be shown: names it in lists, logs and commands. It is read with and without the `fj_` that
+/// stands before it in the key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyPrefix(String);
 
@@ -128,6 +129,10 @@ impl FromStr for KeyPrefix {
     type Err = InvalidKey;
 
     fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        let marked = text.strip_prefix(MARK);
+        let text = marked
+            .and_then(|rest| rest.strip_prefix('_'))
+            .unwrap_or(text);
         let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         let sane = PREFIX_TAKEN.contains(&text.len()) && text.bytes().all(inner);
         sane.then(|| Self(text.to_owned())).ok_or(InvalidKey)
@@ -393,6 +398,18 @@ mod tests {
             format!(" fj_ci2026_{secret}"),
         ] {
             assert_eq!(bad.parse::<ApiKey>(), Err(InvalidKey), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_read_alone_and_as_it_stands_in_its_key() {
+        let alone: KeyPrefix = "ci2026".parse().unwrap();
+        assert_eq!("fj_ci2026".parse(), Ok(alone));
+        // One that begins with the mark's own letters keeps them.
+        let like_the_mark: KeyPrefix = "fj2026".parse().unwrap();
+        assert_eq!(like_the_mark.as_str(), "fj2026");
+        for bad in ["", "fj_", "fj_ci", "fj_fj_ci2026", "gh_ci2026", "ci_2026"] {
+            assert_eq!(bad.parse::<KeyPrefix>(), Err(InvalidKey), "{bad}");
         }
     }
 

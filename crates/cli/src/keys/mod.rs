@@ -108,7 +108,7 @@ struct List {
 /// End a key for good
 #[derive(Debug, Clone, Args)]
 struct Revoke {
-    /// The key's prefix, as `filejobs keys list` shows it
+    /// The key's prefix, as `filejobs keys list` shows it; the `fj_` before it may be there or not
     #[arg(value_name = "PREFIX")]
     prefix: String,
 
