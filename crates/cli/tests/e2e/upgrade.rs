@@ -37,14 +37,43 @@ fn left_behind(migrations: &[PathBuf]) -> (Cluster, String) {
     (cluster, database)
 }
 
-#[tokio::test]
-async fn processes_wait_for_the_schema_they_need_and_go_on_once_it_is_there() {
+/// All migrations but the last, and that one.
+fn all_but_one() -> (Vec<PathBuf>, PathBuf) {
     let mut migrations: Vec<_> = std::fs::read_dir(format!("{STORE}/migrations"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
     migrations.sort();
-    migrations.pop();
+    let last = migrations.pop().unwrap();
+    (migrations, last)
+}
+
+#[tokio::test]
+async fn a_migration_that_takes_long_is_told_by_its_name_and_not_by_its_text() {
+    let (migrations, last) = all_but_one();
+    let (cluster, database) = left_behind(&migrations);
+    // Longer than what sqlx takes for a slow statement.
+    let slow = "CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS
+            'BEGIN PERFORM pg_sleep(1.2); END';
+        CREATE EVENT TRIGGER slow ON ddl_command_start EXECUTE FUNCTION slow()";
+    PostgresServer::shared().run(&database, slow).unwrap();
+    let migrated = cluster.run(&["migrate"]).unwrap();
+    assert!(migrated.status.success(), "{migrated:?}");
+    let log = String::from_utf8(migrated.stderr).unwrap();
+    let name = last.file_stem().unwrap().to_str().unwrap();
+    let (version, name) = name.split_once('_').unwrap();
+    for line in ["migration begins", "migration done"] {
+        let told = log.lines().find(|told| told.contains(line));
+        let told = told.unwrap_or_else(|| panic!("no `{line}`: {log}"));
+        assert!(told.contains(version), "{told}");
+        assert!(told.contains(&name.replace('_', " ")), "{told}");
+    }
+    assert!(!log.contains("CREATE") && !log.contains("ALTER"), "{log}");
+}
+
+#[tokio::test]
+async fn processes_wait_for_the_schema_they_need_and_go_on_once_it_is_there() {
+    let (migrations, _) = all_but_one();
     let (cluster, _) = left_behind(&migrations);
     let mut members = Vec::new();
     for name in ["api", "worker", "scheduler"] {

@@ -45,18 +45,48 @@ pub(crate) async fn migrate(url: &str) -> std::result::Result<usize, Error> {
     let options = connections::options(url)
         .map_err(|e| Problem::Sql(e).during("reading the database's address"))?;
     let run = async {
-        let mut connection = connect(&options.options(SERVER_SETTINGS)).await?;
+        // A migration may take its time: its name and how long it took are told, not its text as a slow statement.
+        let options = options.options(SERVER_SETTINGS).disable_statement_logging();
+        let mut connection = connect(&options).await?;
         lock(&mut connection).await?;
-        let before = applied(&mut connection).await?.len();
-        let run = migrator().run(&mut connection).await;
-        run.map_err(|e| Problem::Broken(e.into()))?;
-        let after = applied(&mut connection).await?.len();
+        let migrations = run_absent(&mut connection).await?;
         // Closing gives the lock back.
         connection.close().await?;
-        Ok(after - before)
+        Ok(migrations)
     };
     run.await
         .map_err(|problem: Problem| problem.during("migrating the database"))
+}
+
+/// Runs what the database does not have yet, one after another; returns how many that were.
+async fn run_absent(connection: &mut PgConnection) -> Result<usize> {
+    let migrator = migrator();
+    let before = applied(connection).await?;
+    let absent = migrator.iter().filter(|m| !before.contains(&m.version));
+    let mut done = 0;
+    for migration in absent {
+        let (version, name) = (migration.version, &*migration.description);
+        tracing::info!(
+            migration.version = version,
+            migration.name = name,
+            "migration begins"
+        );
+        let begun = Instant::now();
+        let run = migrator.run_to(version, &mut *connection).await;
+        run.map_err(|e| Problem::Broken(e.into()))?;
+        let duration_ms = begun.elapsed().as_millis();
+        tracing::info!(
+            migration.version = version,
+            migration.name = name,
+            duration_ms,
+            "migration done"
+        );
+        done += 1;
+    }
+    // With nothing absent, too: that what was run before is what this program knows.
+    let checked = migrator.run(connection).await;
+    checked.map_err(|e| Problem::Broken(e.into()))?;
+    Ok(done)
 }
 
 async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
