@@ -8,7 +8,8 @@ use std::path::Path;
 use filejobs_metrics::table::{ALL, OF_THE_PROCESS};
 use filejobs_metrics::{Descriptor, Kind};
 use promql_parser::label::{MatchOp, Matcher};
-use promql_parser::parser::{self, Expr, VectorSelector};
+use promql_parser::parser::token::{T_LOR, TokenType};
+use promql_parser::parser::{self, Expr, LabelModifier, VectorSelector};
 use promql_parser::util::{ExprVisitor, walk_expr};
 use serde::Deserialize;
 
@@ -51,6 +52,9 @@ struct Annotations {
     runbook_url: String,
 }
 
+/// The labels by which installations are told apart. Whoever reads the metrics adds them: see the chart's ServiceMonitor.
+const PLACE: [&str; 2] = ["namespace", "installation"];
+
 fn file(path: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     std::fs::read_to_string(root.join(path)).unwrap()
@@ -78,6 +82,47 @@ impl ExprVisitor for Selectors {
         }
         Ok(true)
     }
+}
+
+/// Where an expression puts together or compares figures of several installations.
+#[derive(Default)]
+struct Mixed(Vec<String>);
+
+impl ExprVisitor for Mixed {
+    type Error = std::convert::Infallible;
+
+    fn pre_visit(&mut self, expr: &Expr) -> Result<bool, Self::Error> {
+        let keeps = |labels: &Option<LabelModifier>, unless_said: bool| match labels {
+            None => unless_said,
+            Some(LabelModifier::Include(kept)) => {
+                PLACE.iter().all(|l| kept.labels.iter().any(|k| k == l))
+            }
+            Some(LabelModifier::Exclude(gone)) => {
+                PLACE.iter().all(|l| gone.labels.iter().all(|g| g != l))
+            }
+        };
+        let is_apart = match expr {
+            Expr::Aggregate(aggregate) => keeps(&aggregate.modifier, false),
+            // What stands behind `or` is taken only where there is nothing before it: nothing is compared.
+            Expr::Binary(binary) if binary.op == TokenType::new(T_LOR) => true,
+            Expr::Binary(binary) => {
+                let modifier = binary.modifier.as_ref();
+                modifier.is_none_or(|modifier| keeps(&modifier.matching, true))
+            }
+            _ => true,
+        };
+        if !is_apart {
+            self.0.push(expr.to_string());
+        }
+        Ok(true)
+    }
+}
+
+/// The parts of an expression in which installations are mixed.
+fn mixed(expr: &str) -> Vec<String> {
+    let mut mixed = Mixed::default();
+    let Ok(_) = walk_expr(&mut mixed, &parser::parse(expr).unwrap());
+    mixed.0
 }
 
 /// What is wrong with an expression: its syntax, its metrics, their labels.
@@ -120,6 +165,9 @@ fn has_series(metric: &Descriptor, name: &str) -> bool {
 
 /// Whether at least one value of the label can match.
 fn matches_something(metric: &Descriptor, matcher: &Matcher) -> bool {
+    if PLACE.contains(&matcher.name.as_str()) {
+        return true;
+    }
     let Some(label) = metric
         .labels
         .iter()
@@ -179,6 +227,42 @@ fn a_misspelt_metric_label_or_value_is_found() {
 }
 
 #[test]
+fn each_installation_alarms_by_itself() {
+    for alert in alerts() {
+        assert_eq!(mixed(&alert.expr), Vec::<String>::new(), "{}", alert.name);
+    }
+}
+
+#[test]
+fn an_expression_that_mixes_installations_is_found() {
+    for (expr, found) in [
+        ("max(filejobs_workers) == 0", true),
+        ("max by (namespace) (filejobs_workers) == 0", true),
+        ("min without (installation) (filejobs_backend_up)", true),
+        ("filejobs_workers > on () filejobs_dead_letters", true),
+        (
+            "filejobs_workers > ignoring (namespace) filejobs_dead_letters",
+            true,
+        ),
+        ("min without (pod) (filejobs_backend_up) == 0", false),
+        (
+            "sum by (namespace, installation, code) (filejobs_workers) > 0",
+            false,
+        ),
+        (
+            "filejobs_workers > ignoring (pod) filejobs_dead_letters",
+            false,
+        ),
+        (
+            "filejobs_workers or on () absent(filejobs_build_info)",
+            false,
+        ),
+    ] {
+        assert_eq!(!mixed(expr).is_empty(), found, "{expr}: {:?}", mixed(expr));
+    }
+}
+
+#[test]
 fn every_alarm_has_a_section_for_who_is_on_call_and_every_section_an_alarm() {
     let page = file("docs/operations.md");
     let sections: Vec<_> = page
@@ -229,5 +313,14 @@ fn every_panel_of_the_dashboard_asks_for_metrics_that_exist() {
         // Grafana puts a time in its place.
         let expr = expr.replace("$__rate_interval", "5m");
         assert_eq!(wrong(&expr), Vec::<String>::new(), "{expr}");
+        let mut selectors = Selectors::default();
+        let Ok(_) = walk_expr(&mut selectors, &parser::parse(&expr).unwrap());
+        for selector in &selectors.0 {
+            for label in PLACE {
+                let chosen = selector.matchers.find_matchers(label);
+                let is_chosen = chosen.iter().any(|m| m.value == format!("${label}"));
+                assert!(is_chosen, "{expr}: {label}");
+            }
+        }
     }
 }
