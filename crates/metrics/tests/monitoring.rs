@@ -52,7 +52,7 @@ struct Annotations {
     runbook_url: String,
 }
 
-/// The labels by which installations are told apart. Whoever reads the metrics adds them: see the chart's ServiceMonitor.
+/// The labels by which installations are told apart. Whoever reads the metrics adds them: see the chart's `ServiceMonitor`.
 const PLACE: [&str; 2] = ["namespace", "installation"];
 
 fn file(path: &str) -> String {
