@@ -60,13 +60,16 @@ pub(crate) async fn apply(
     let mut told = Vec::new();
     let mut changed = false;
     let mut linked = None;
+    let mut again = plan.again;
     for step in plan.steps {
         match step {
             Step::AddFinalizer => finalizer::add(context, object).await?,
             Step::RemoveFinalizer => finalizer::remove(context, object).await?,
             Step::Link(_) => linked = Some(link(context, object).await?),
             Step::Fetch(wanted) => {
-                linked = Some(fetched(context.fetcher.ensure(context, object, *wanted)));
+                let (progress, pause) = context.fetcher.ensure(context, object, *wanted);
+                linked = Some(fetched(progress));
+                again = pause;
             }
             Step::StopFetching => context.fetcher.stop(&object.reference.uid),
             Step::RemoveJob(job) => clean(context, object, job).await?,
@@ -98,7 +101,7 @@ pub(crate) async fn apply(
     Ok(Applied {
         outcome,
         told,
-        again: plan.again,
+        again,
     })
 }
 

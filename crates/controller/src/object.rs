@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use filejobs_core::{JobId, Namespace};
-use filejobs_crd::{FileJob, JOB_ID_LABEL, Phase};
+use filejobs_crd::{ConditionType, FileJob, JOB_ID_LABEL, Phase, Reason};
 use filejobs_store_postgres::objects::ObjectRef;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector;
 
 use crate::error::Error;
 use crate::ids;
+use crate::validate::Rejection;
 
 /// An object that may not be readable.
 pub(crate) type Guarded = DeserializeGuard<FileJob>;
@@ -64,6 +66,30 @@ impl Object {
 
     pub(crate) fn is_deleted(&self) -> bool {
         self.job.metadata.deletion_timestamp.is_some()
+    }
+
+    /// What its status says of itself, as long as it tells of the spec as it is now.
+    fn condition(&self, kind: ConditionType) -> Option<&Condition> {
+        let status = self.job.status.as_ref()?;
+        let mut all = status.conditions.iter();
+        all.find(|one| one.type_ == kind.as_str())
+            .filter(|_| status.observed_generation == Some(self.generation()))
+    }
+
+    /// Why there will be no job for the spec as it is now, where that was found out before: a file that was refused is
+    /// not asked for again, whoever leads.
+    pub(crate) fn rejection(&self) -> Option<Rejection> {
+        let rejected = self.job.status.as_ref()?.phase == Some(Phase::Rejected);
+        let accepted = self.condition(ConditionType::Accepted)?;
+        let reason = Reason::named(&accepted.reason)?;
+        (rejected && accepted.status == "False")
+            .then(|| Rejection::new(reason, accepted.message.clone()))
+    }
+
+    /// Since when it shows that it has ended.
+    pub(crate) fn ended(&self) -> Option<Timestamp> {
+        let finished = self.condition(ConditionType::Finished)?;
+        (finished.status == "True").then_some(finished.last_transition_time.0)
     }
 
     pub(crate) fn generation(&self) -> i64 {

@@ -83,8 +83,8 @@ pub(crate) fn plan(seen: &Seen<'_>) -> Plan {
         return Plan::of(cleaning(seen));
     }
     match (seen.link, seen.job) {
-        (None, _) => Plan::of(beginning(seen)),
-        (Some(_), None) => Plan::of(removed(seen)),
+        (None, _) => beginning(seen),
+        (Some(_), None) => removed(seen),
         (Some(link), Some(job)) => standing(seen, link, job),
     }
 }
@@ -111,15 +111,12 @@ fn cleaning(seen: &Seen<'_>) -> Vec<Step> {
 }
 
 /// An object without a job.
-fn beginning(seen: &Seen<'_>) -> Vec<Step> {
+fn beginning(seen: &Seen<'_>) -> Plan {
     let Some(Ok(wanted)) = seen.wanted else {
-        // Rejected: nothing will be made, so nothing is to be cleaned.
-        return without_finalizer(seen.object);
+        return jobless(seen);
     };
     if seen.object.job.spec.cancel && seen.object.job.spec.source.upload.is_none() {
-        let mut steps = vec![Step::StopFetching];
-        steps.extend(without_finalizer(seen.object));
-        return steps;
+        return jobless(seen);
     }
     let mut steps = with_finalizer(seen.object);
     steps.push(if seen.object.job.spec.source.upload.is_some() {
@@ -127,16 +124,27 @@ fn beginning(seen: &Seen<'_>) -> Vec<Step> {
     } else {
         Step::Fetch(Box::new(wanted.clone()))
     });
-    steps
+    Plan::of(steps)
+}
+
+/// An object that gets no job: nothing will be made, so nothing is to be cleaned, and it goes when its time is over.
+fn jobless(seen: &Seen<'_>) -> Plan {
+    let mut steps = vec![Step::StopFetching];
+    steps.extend(without_finalizer(seen.object));
+    let mut plan = Plan::of(steps);
+    expire(seen, seen.object.ended(), &mut plan);
+    plan
 }
 
 /// An object whose job was removed by the API or by retention.
-fn removed(seen: &Seen<'_>) -> Vec<Step> {
-    let mut steps = without_finalizer(seen.object);
+fn removed(seen: &Seen<'_>) -> Plan {
+    let mut plan = Plan::of(without_finalizer(seen.object));
     if seen.object.is_made_by_upload() {
-        steps.push(Step::DeleteObject);
+        plan.steps.push(Step::DeleteObject);
+    } else {
+        expire(seen, seen.object.ended(), &mut plan);
     }
-    steps
+    plan
 }
 
 fn with_finalizer(object: &Object) -> Vec<Step> {
@@ -209,46 +217,42 @@ fn standing(seen: &Seen<'_>, link: &ObjectLink, job: &Job) -> Plan {
 /// Deadlines, and the end of an object that has had its time.
 fn time(seen: &Seen<'_>, job: &Job, plan: &mut Plan) {
     let spec = &seen.object.job.spec;
-    let left = |since: Timestamp, seconds: u32| -> Option<Duration> {
-        let at = since
-            .checked_add(Duration::from_secs(seconds.into()))
-            .ok()?;
-        // `None` when it is over.
-        Duration::try_from(at.duration_since(seen.now))
-            .ok()
-            .filter(|left| !left.is_zero())
-    };
-    let (due, step) = match (job.status, job.started_at, job.completed_at) {
-        (_, _, Some(ended)) => {
-            let Some(ttl) = spec.ttl_seconds_after_finished else {
-                return;
-            };
-            (left(ended, ttl), Step::DeleteObject)
-        }
-        (JobState::Queued, None, None) => {
-            let Some(deadline) = spec.queue_deadline_seconds else {
-                return;
-            };
-            (
-                left(job.queued_at, deadline),
-                Step::Fail(overdue("waited for a worker", deadline)),
-            )
-        }
-        (_, Some(started), None) => {
-            let Some(deadline) = spec.active_deadline_seconds else {
-                return;
-            };
-            (
-                left(started, deadline),
-                Step::Fail(overdue("was active", deadline)),
-            )
-        }
+    let (since, deadline, what) = match (job.status, job.started_at, job.completed_at) {
+        (_, _, Some(ended)) => return expire(seen, Some(ended), plan),
+        (JobState::Queued, None, None) => (
+            job.queued_at,
+            spec.queue_deadline_seconds,
+            "waited for a worker",
+        ),
+        (_, Some(started), None) => (started, spec.active_deadline_seconds, "was active"),
         (_, None, None) => return,
     };
-    match due {
+    let Some(deadline) = deadline else { return };
+    match left(since, deadline, seen.now) {
         Some(left) => plan.again = Some(left),
-        None => plan.steps.push(step),
+        None => plan.steps.push(Step::Fail(overdue(what, deadline))),
     }
+}
+
+/// Has an object go that ended long enough ago by its spec.
+fn expire(seen: &Seen<'_>, ended: Option<Timestamp>, plan: &mut Plan) {
+    let ttl = seen.object.job.spec.ttl_seconds_after_finished;
+    let (Some(ended), Some(ttl)) = (ended, ttl) else {
+        return;
+    };
+    match left(ended, ttl, seen.now) {
+        Some(left) => plan.again = Some(left),
+        None => plan.steps.push(Step::DeleteObject),
+    }
+}
+
+/// What is left of some seconds; `None` when they are over.
+fn left(since: Timestamp, seconds: u32, now: Timestamp) -> Option<Duration> {
+    let at = since
+        .checked_add(Duration::from_secs(seconds.into()))
+        .ok()?;
+    let left = Duration::try_from(at.duration_since(now)).ok()?;
+    (!left.is_zero()).then_some(left)
 }
 
 fn overdue(what: &str, seconds: u32) -> Failure {

@@ -59,7 +59,10 @@ async fn look(guarded: Arc<Guarded>, context: &Arc<Context>) -> Result<Action, E
         found => found.unwrap_or_default(),
     };
     let asked = found.link.is_none() && !object.is_deleted();
-    let wanted = asked.then(|| validate(&object.job.spec, &context.config.limits));
+    let wanted = asked.then(|| match object.rejection() {
+        Some(rejection) => Err(rejection),
+        None => validate(&object.job.spec, &context.config.limits),
+    });
     let plan = plan(&Seen {
         object: &object,
         link: found.link.as_ref(),

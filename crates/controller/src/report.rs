@@ -21,7 +21,7 @@ use crate::status::{Standing, status};
 /// How often an object that is not settled is looked at although nothing said that it has changed.
 const SAFETY_NET: Duration = Duration::from_mins(2);
 
-/// How often a file that cannot be fetched, or is being fetched, is asked for.
+/// How often a file that is being fetched is asked for, although its coming has the object looked at.
 const FETCHING: Duration = Duration::from_secs(15);
 
 /// Reports, and answers when to look again at the latest.
@@ -72,7 +72,7 @@ pub(crate) async fn report(
     }
     let glance = match &outcome {
         _ if settled => None,
-        Outcome::Pending(..) => Some(FETCHING),
+        Outcome::Pending(..) if again.is_none() => Some(FETCHING),
         _ => Some(SAFETY_NET),
     };
     let next = [soon, again, glance].into_iter().flatten().min();

@@ -18,6 +18,12 @@ macro_rules! names {
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)* }
             }
+
+            /// The one with a name.
+            #[must_use]
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.as_str() == name)
+            }
         }
 
         impl std::fmt::Display for $name {

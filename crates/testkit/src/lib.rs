@@ -25,4 +25,5 @@ pub mod redis;
 pub mod s3;
 pub mod service;
 pub mod tethered;
+pub mod tls;
 pub mod wait;

@@ -11,6 +11,8 @@ mod leaders;
 mod mirror;
 mod place;
 mod rights;
+mod sources;
+mod steering;
 mod strangers;
 
 use std::time::Duration;

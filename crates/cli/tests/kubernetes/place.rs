@@ -50,7 +50,7 @@ const RULES: &str = r#"[
 pub(crate) struct Crew {
     pub(crate) api: Member,
     pub(crate) controller: Member,
-    _worker: Member,
+    workers: Vec<Member>,
 }
 
 /// The client of one who may do everything.
@@ -120,18 +120,32 @@ impl Place {
         self.apply::<RoleBinding>("controller", to).await;
     }
 
+    /// A setting of the processes that are started from now on.
+    pub(crate) fn environment(&mut self, name: &str, value: &str) {
+        let variable = (name.to_owned(), value.to_owned());
+        self.cluster.environment.push(variable);
+    }
+
     /// API, controller and worker.
     pub(crate) async fn crew(&self) -> Crew {
-        let (api, controller, worker) = tokio::join!(
-            self.cluster.spawn(&["api"]),
-            self.controller(),
-            self.cluster.spawn(&["worker"])
-        );
+        let (mut crew, worker) = tokio::join!(self.office(), self.worker());
+        crew.workers.push(worker);
+        crew
+    }
+
+    /// API and controller: nobody who does the work.
+    pub(crate) async fn office(&self) -> Crew {
+        let (api, controller) = tokio::join!(self.cluster.spawn(&["api"]), self.controller());
         Crew {
             api: api.unwrap(),
             controller,
-            _worker: worker.unwrap(),
+            workers: Vec::new(),
         }
+    }
+
+    /// Another worker.
+    pub(crate) async fn worker(&self) -> Member {
+        self.cluster.spawn(&["worker"]).await.unwrap()
     }
 
     /// From now on controllers reach the API server by an address at which nothing is encrypted.

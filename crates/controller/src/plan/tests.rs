@@ -62,8 +62,14 @@ fn a_new_object_gets_its_finalizer_before_anything_is_made() {
 #[test]
 fn an_object_that_cannot_be_carried_out_holds_nobody() {
     let bad = json!({"processor": {"type": "shred"}});
-    assert_eq!(steps(&with(bad.clone(), false), None, None), [""; 0]);
-    assert_eq!(steps(&with(bad, true), None, None), ["RemoveFinalizer"]);
+    assert_eq!(
+        steps(&with(bad.clone(), false), None, None),
+        ["StopFetching"]
+    );
+    assert_eq!(
+        steps(&with(bad, true), None, None),
+        ["StopFetching", "RemoveFinalizer"]
+    );
 }
 
 #[test]
@@ -217,6 +223,57 @@ fn deadlines_and_time_to_live_are_kept_to_the_second() {
     );
     assert_eq!(steps(&spec(10), applied, Some(&ended)), ["DeleteObject"]);
     assert_eq!(steps(&spec(0), applied, Some(&ended)), ["DeleteObject"]);
+}
+
+/// An object that shows since `ended` that it has ended, of another generation than its own when `old`.
+fn shows_rejection(spec: Value, ended: i64, old: bool) -> FileJob {
+    let mut object = with(spec, true);
+    let condition = |kind: &str, status: &str, reason: &str| {
+        json!({"type": kind, "status": status, "reason": reason, "message": "It redirects.",
+            "lastTransitionTime": at(ended).to_string()})
+    };
+    let status = json!({
+        "phase": "Rejected",
+        "observedGeneration": object.metadata.generation.unwrap() - i64::from(old),
+        "conditions": [
+            condition("Accepted", "False", "SourceRefused"),
+            condition("Finished", "True", "Rejected"),
+        ]
+    });
+    object.status = Some(serde_json::from_value(status).unwrap());
+    object
+}
+
+#[test]
+fn a_rejection_stands_until_the_spec_changes() {
+    let shown = |old| Object::new(shows_rejection(json!({}), NOW - 10, old)).unwrap();
+    let rejection = shown(false).rejection().unwrap();
+    assert_eq!(
+        (rejection.reason.as_str(), &*rejection.message),
+        ("SourceRefused", "It redirects.")
+    );
+    assert_eq!(shown(true).rejection(), None);
+    assert_eq!(
+        Object::new(with(json!({}), true)).unwrap().rejection(),
+        None
+    );
+}
+
+#[test]
+fn an_object_without_a_job_goes_when_its_time_is_over() {
+    let rejected = |ttl: u32, old| {
+        let spec = json!({"ttlSecondsAfterFinished": ttl, "processor": {"type": "shred"}});
+        planned(&shows_rejection(spec, NOW - 10, old), None, None)
+    };
+    let let_go = ["StopFetching", "RemoveFinalizer"].map(str::to_owned);
+    let (steps, again) = rejected(15, false);
+    assert_eq!(
+        (&*steps, again),
+        (&let_go[..], Some(Duration::from_secs(5)))
+    );
+    assert_eq!(rejected(10, false).0.last().unwrap(), "DeleteObject");
+    // Whether the spec as it is now is rejected, too, is not shown yet.
+    assert_eq!(rejected(10, true), (let_go.to_vec(), None));
 }
 
 #[test]

@@ -89,8 +89,6 @@ struct Entry {
     task: Option<AbortHandle>,
     tries: u32,
     not_before: Instant,
-    /// What was told last, so that it stays while the next try is under way.
-    told: Option<Rejection>,
 }
 
 /// Fetches files.
@@ -112,13 +110,14 @@ impl Fetcher {
         }
     }
 
-    /// Sees that the file of an object is fetched and its job made. Once that is done the object is looked at again.
+    /// Sees that the file of an object is fetched and its job made. Once that is done the object is looked at again; when
+    /// a pause must pass first, how long that is.
     pub(crate) fn ensure(
         &self,
         context: &Arc<Context>,
         object: &Object,
         wanted: Wanted,
-    ) -> Progress {
+    ) -> (Progress, Option<Duration>) {
         let uid = object.reference.uid.clone();
         let mut entries = lock(&self.entries);
         let entry = entries.entry(uid.clone()).or_insert_with(|| Entry {
@@ -126,7 +125,6 @@ impl Fetcher {
             task: None,
             tries: 0,
             not_before: Instant::now(),
-            told: None,
         });
         let busy = entry.task.as_ref().is_some_and(|task| !task.is_finished());
         let refused = matches!(entry.progress, Progress::Refused(_));
@@ -142,11 +140,10 @@ impl Fetcher {
             );
             entry.task = Some(tokio::spawn(fetch).abort_handle());
         }
-        match (&entry.progress, &entry.told) {
-            // A second try says what the first one met: a status that goes back and forth tells nothing.
-            (Progress::UnderWay, Some(told)) => Progress::Failed(told.clone()),
-            (progress, _) => progress.clone(),
-        }
+        // While another try is under way it says what the last one met: a status that goes back and forth tells nothing.
+        let pause = entry.not_before.checked_duration_since(Instant::now());
+        let pause = pause.filter(|pause| !pause.is_zero());
+        (entry.progress.clone(), pause)
     }
 
     /// Stops fetching, and forgets what came of it.
@@ -236,7 +233,6 @@ fn settle(context: &Context, object: &Object, entry: &mut Entry, failure: Failur
         .min(LONGEST_PAUSE);
     let random = context.backends.sources.randomness.unit();
     entry.not_before = Instant::now() + pause.mul_f64(0.5 + random / 2.0);
-    entry.told = Some(later.clone());
     entry.progress = Progress::Failed(later);
 }
 
