@@ -92,3 +92,28 @@
   value: {{ .maxBackoff | quote }}
 {{- end }}
 {{- end }}
+
+{{/* Storages that FileJobs may name: the access keys come by variables of their own, which the setting names. */}}
+{{- define "filejobs.sourceStoresEnv" -}}
+{{- $stores := dict }}
+{{- range $at, $store := .Values.controller.sourceStores }}
+{{- $one := omit $store "name" "existingSecret" }}
+{{- if $store.existingSecret }}
+{{- $_ := set $one "accessKeyId" (dict "env" (printf "SOURCE_STORE_%d_ACCESS_KEY_ID" $at)) }}
+{{- $_ := set $one "secretAccessKey" (dict "env" (printf "SOURCE_STORE_%d_SECRET_ACCESS_KEY" $at)) }}
+{{- end }}
+{{- $_ := set $stores $store.name $one }}
+{{- end }}
+- name: FILEJOBS_SOURCE_STORES
+  value: {{ if $stores }}{{ toJson $stores | quote }}{{ else }}""{{ end }}
+{{- range $at, $store := .Values.controller.sourceStores }}
+{{- if $store.existingSecret }}
+- name: SOURCE_STORE_{{ $at }}_ACCESS_KEY_ID
+  valueFrom:
+    secretKeyRef: { name: {{ $store.existingSecret }}, key: access-key-id }
+- name: SOURCE_STORE_{{ $at }}_SECRET_ACCESS_KEY
+  valueFrom:
+    secretKeyRef: { name: {{ $store.existingSecret }}, key: secret-access-key }
+{{- end }}
+{{- end }}
+{{- end }}

@@ -46,4 +46,4 @@ pub use config::{Backends, Config, Election, Watched};
 pub use error::Error;
 pub use release::release;
 pub use run::run;
-pub use source::Stores;
+pub use source::{SourceStore, Stores};

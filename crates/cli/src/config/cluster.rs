@@ -1,12 +1,12 @@
 //! The Kubernetes cluster whose objects are looked after.
 
 use clap::Args;
-use filejobs_controller::{Config, Election, Watched};
+use filejobs_controller::{Config, Election, Stores, Watched};
 use filejobs_core::{Limits, Namespace, SchedulerId};
 use filejobs_scheduler::guard::Allowed;
 use url::Url;
 
-use super::{Problems, given};
+use super::{Problems, given, source_stores};
 
 /// Which objects of which cluster.
 #[derive(Debug, Clone, Args)]
@@ -32,6 +32,13 @@ pub(crate) struct ClusterArgs {
         value_name = "HOST|NET"
     )]
     source_allow: Vec<String>,
+
+    /// S3-compatible storages that `store` sources may name, as JSON, or the path of a file with it: by name an object
+    /// with `bucket`, `namespaces` (a list; `["*"]` for all) and, where needed, `endpoint`, `region`, `prefix`,
+    /// `pathStyle`, `accessKeyId`, `secretAccessKey` and `sessionToken`, the last three as `{"env": "VARIABLE"}` or
+    /// `{"file": "/PATH"}`
+    #[arg(long, env = "FILEJOBS_SOURCE_STORES", value_name = "JSON|FILE")]
+    source_stores: Option<String>,
 }
 
 /// Which objects of which cluster, read.
@@ -41,6 +48,7 @@ pub(crate) struct Cluster {
     lease_namespace: Option<String>,
     public_url: Option<Url>,
     allowed: Vec<Allowed>,
+    stores: Stores,
 }
 
 impl ClusterArgs {
@@ -66,6 +74,11 @@ impl ClusterArgs {
             lease_namespace,
             public_url: self.public_url(problems),
             allowed,
+            stores: source_stores::read(
+                given(self.source_stores.as_deref()),
+                &|name| std::env::var(name).ok(),
+                problems,
+            ),
         }
     }
 
@@ -92,6 +105,7 @@ impl Cluster {
             watched: self.watched.clone(),
             public_url: self.public_url.clone(),
             allowed: self.allowed.clone(),
+            stores: self.stores.clone(),
             limits,
             ..Config::new(holder, Election::new(lease_namespace))
         }

@@ -14,6 +14,7 @@ mod quotas;
 mod redis;
 mod scheduling;
 mod secret;
+mod source_stores;
 mod storage;
 mod webhooks;
 

@@ -140,11 +140,7 @@ impl StorageArgs {
         let text =
             |secret: &Option<Secret>| given(secret.as_ref().map(Secret::reveal)).map(str::to_owned);
         let endpoint = given(self.s3_endpoint.as_deref());
-        let sound = |url: &str| {
-            let url = url::Url::parse(url);
-            url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        };
-        if endpoint.is_some_and(|url| !sound(url)) {
+        if endpoint.is_some_and(|url| !is_address(url)) {
             problems.add(ENDPOINT, "an http or https address is taken");
         }
         let key_id = given(self.s3_key_id.as_deref()).map(str::to_owned);
@@ -173,14 +169,24 @@ impl StorageArgs {
                 "FILEJOBS_S3_PATH_STYLE (--s3-path-style)",
                 &self.s3_path_style,
             ),
-            // Who writes http:// means it: a storage within the cluster.
-            allow_http: endpoint.is_some_and(|url| url.starts_with("http://")),
+            allow_http: endpoint.is_some_and(is_plain),
             spool: spool
                 .filter(|path| !path.as_os_str().is_empty())
                 .unwrap_or(defaults.spool),
             ..defaults
         }
     }
+}
+
+/// Whether a storage can be spoken to at an address.
+pub(super) fn is_address(url: &str) -> bool {
+    let url = url::Url::parse(url);
+    url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+/// Whether an address is one without TLS. Who writes it means it: a storage within the cluster.
+pub(super) fn is_plain(url: &str) -> bool {
+    url.starts_with("http://")
 }
 
 fn folder(name: &str, path: &Path, problems: &mut Problems) {

@@ -13,6 +13,7 @@ mod place;
 mod rights;
 mod sources;
 mod steering;
+mod stores;
 mod strangers;
 
 use std::time::Duration;

@@ -13,17 +13,17 @@ use crate::place::{Place, condition};
 use crate::{ORDERS, schema};
 
 /// The SHA-256 of [`ORDERS`].
-const SHA256: &str = "7e6616f03a6f16d753e6653a57810960e97fa793ec8d4d09e1c7e675256b8949";
+pub(crate) const SHA256: &str = "7e6616f03a6f16d753e6653a57810960e97fa793ec8d4d09e1c7e675256b8949";
 
 /// A place whose controller may fetch files from a server of this machine, which it trusts.
-struct Web {
-    place: Place,
-    server: MockServer,
-    front: TlsFront,
+pub(crate) struct Web {
+    pub(crate) place: Place,
+    pub(crate) server: MockServer,
+    pub(crate) front: TlsFront,
 }
 
 impl Web {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let server = MockServer::start().await;
         let front = TlsFront::start(*server.address()).await.unwrap();
         let mut place = Place::new().await;
@@ -38,36 +38,36 @@ impl Web {
     }
 
     /// Has an address answer.
-    async fn answer(&self, at: &str, answer: ResponseTemplate) {
+    pub(crate) async fn answer(&self, at: &str, answer: ResponseTemplate) {
         let mock = Mock::given(path(at)).respond_with(answer);
         mock.mount(&self.server).await;
     }
 
     /// Applies an object with its file at an address.
-    async fn apply(&self, name: &str, at: &str) {
+    pub(crate) async fn apply(&self, name: &str, at: &str) {
         let url = format!("{}{at}", self.front.url());
         self.place.file_job(name, of(json!({"url": url}))).await;
     }
 
     /// How often an address was asked.
-    async fn asked(&self, at: &str) -> usize {
+    pub(crate) async fn asked(&self, at: &str) -> usize {
         let requests = self.server.received_requests().await.unwrap();
         let of_address = requests.iter().filter(|one| one.url.path() == at);
         of_address.count()
     }
 }
 
-fn file(text: impl Into<Vec<u8>>) -> ResponseTemplate {
+pub(crate) fn file(text: impl Into<Vec<u8>>) -> ResponseTemplate {
     ResponseTemplate::new(200).set_body_bytes(text.into())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "called with literals")]
-fn of(source: Value) -> Value {
+pub(crate) fn of(source: Value) -> Value {
     json!({"source": source, "schema": schema()})
 }
 
 /// Waits until an object shows that there will be no job, and why; what it says.
-async fn rejected(place: &Place, name: &str, reason: &str) -> (FileJob, String) {
+pub(crate) async fn rejected(place: &Place, name: &str, reason: &str) -> (FileJob, String) {
     let what = format!("{name} to be rejected as {reason}");
     // The finalizer goes once the rejection is written: nothing is to be cleaned.
     let object = place.until(name, &what, |object| {
@@ -93,7 +93,7 @@ async fn rejected(place: &Place, name: &str, reason: &str) -> (FileJob, String) 
 }
 
 /// Waits until an object waits for its file, and why.
-async fn pending(place: &Place, name: &str, reason: &str) -> FileJob {
+pub(crate) async fn pending(place: &Place, name: &str, reason: &str) -> FileJob {
     let what = format!("{name} to wait because of {reason}");
     let object = place.until(name, &what, |object| {
         condition(object, "Accepted") == ("False".to_owned(), reason.to_owned())
@@ -106,7 +106,7 @@ async fn pending(place: &Place, name: &str, reason: &str) -> FileJob {
     object
 }
 
-async fn completed(place: &Place, name: &str) -> FileJob {
+pub(crate) async fn completed(place: &Place, name: &str) -> FileJob {
     let object = place.finished(name).await;
     assert_eq!(condition(&object, "Succeeded").0, "True", "{object:#?}");
     object

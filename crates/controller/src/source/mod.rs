@@ -31,7 +31,7 @@ use crate::error::Error;
 use crate::object::{Key, Object};
 use crate::validate::{Rejection, Wanted, steering};
 
-pub use store::Stores;
+pub use store::{SourceStore, Stores};
 
 /// Files fetched at a time.
 const FETCHES: usize = 8;
@@ -245,7 +245,7 @@ async fn fetch(context: &Context, object: &Object, wanted: Wanted) -> Result<(),
     } else if let Some(address) = &source.url {
         context.fetcher.http().open(address).await?
     } else if let Some(from) = &source.store {
-        context.config.stores.open(from).await?
+        context.config.stores.open(&object.namespace, from).await?
     } else {
         // The schema's rules let no such object in.
         return Err(Failure::never(
