@@ -1,12 +1,14 @@
-//! Files from storages that the administrator has named.
+//! Files from storages, and in them.
 
 use filejobs_blobs::{Blobs, Credentials, S3Config};
+use filejobs_testkit::disk::files_below;
 use filejobs_testkit::s3::{self, S3Server};
+use filejobs_testkit::wait::{self, DEADLINE};
 use serde_json::json;
 
 use crate::ORDERS;
 use crate::place::Place;
-use crate::sources::{completed, of, pending, rejected};
+use crate::sources::{SHA256, Web, completed, file, of, pending, rejected};
 
 /// A bucket of the test's own.
 fn bucket() -> (String, Blobs) {
@@ -104,4 +106,42 @@ async fn storages_that_cannot_be_used_are_told_before_anything_starts() {
         assert!(told.contains(&format!("`lake.{field}`: ")), "{told}");
     }
     assert!(!told.contains(s3::SECRET), "{told}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_refused_on_its_way_leaves_nothing_in_the_storage() {
+    let (bucket, _) = bucket();
+    let mut web = Web::new().await;
+    let server = S3Server::shared();
+    for (name, value) in [
+        ("FILEJOBS_S3_BUCKET", bucket.clone()),
+        ("FILEJOBS_S3_ENDPOINT", server.endpoint()),
+        ("AWS_ACCESS_KEY_ID", s3::KEY_ID.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", s3::SECRET.to_owned()),
+        ("MAX_UPLOAD_MB", "20".to_owned()),
+    ] {
+        web.place.environment(name, &value);
+    }
+    // More than two parts, so that the upload has begun.
+    web.answer("/large.csv", file("id\n".repeat(8 << 20))).await;
+    web.answer("/wrong.csv", file("id\n".repeat(4 << 20))).await;
+    let _controller = web.place.controller().await;
+    web.apply("large", "/large.csv").await;
+    rejected(&web.place, "large", "SourceTooLarge").await;
+    let url = format!("{}/wrong.csv", web.front.url());
+    let source = json!({"url": url, "sha256": SHA256});
+    web.place.file_job("wrong", of(source)).await;
+    rejected(&web.place, "wrong", "ChecksumMismatch").await;
+    // Where versitygw keeps unfinished uploads is within the bucket's folder, too.
+    let kept = || {
+        let mut files = files_below(&server.folder(&bucket));
+        files.retain(|file| !file.ends_with("staging/ping"));
+        files
+    };
+    let nothing = wait::until("the storage to be empty", DEADLINE, async || {
+        Ok(kept().is_empty().then_some(()))
+    });
+    nothing
+        .await
+        .unwrap_or_else(|error| unreachable!("{error}: {:?}", kept()));
 }

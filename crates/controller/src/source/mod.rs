@@ -2,8 +2,9 @@
 //!
 //! First the bytes, under a name that follows from the object; then the job, in one transaction with its link: a crash
 //! between the two leaves a file without a job, which the orphan sweep removes unless the next try overwrites it, and
-//! never a job without a file. Fetching runs beside reconciliations, a few at a time, so that a slow address holds up
-//! nobody else, and ends at once when the object is deleted or cancelled.
+//! never a job without a file. A file that is refused on its way is given up as it is dropped, where it went to a storage
+//! in parts as well. Fetching runs beside reconciliations, a few at a time, so that a slow address holds up nobody else,
+//! and ends at once when the object is deleted or cancelled.
 
 mod config_map;
 mod inspect;
@@ -293,11 +294,19 @@ async fn fetch(context: &Context, object: &Object, wanted: Wanted) -> Result<(),
         .create(&object.reference, steering(&object.job.spec), new)
         .await;
     match made {
-        Ok(Linking::Linked(_) | Linking::Removed(_) | Linking::Taken) => Ok(()),
-        Err(filejobs_store::Error::QueueFull { .. }) => Err(Failure::later(
-            Reason::QueueFull,
-            "Too many jobs wait in the namespace; it is tried again.",
-        )),
+        Ok(Linking::Linked(_)) => Ok(()),
+        // Nobody else would remove it before the orphan sweep.
+        Ok(Linking::Removed(_) | Linking::Taken) => {
+            context.backends.blobs.delete(&blob).await.map_err(ours)
+        }
+        Err(filejobs_store::Error::QueueFull { .. }) => {
+            // The next try brings it again.
+            context.backends.blobs.delete(&blob).await.map_err(ours)?;
+            Err(Failure::later(
+                Reason::QueueFull,
+                "Too many jobs wait in the namespace; it is tried again.",
+            ))
+        }
         Err(error) => Err(Failure::Ours(Error::store("to make a job")(error))),
     }
 }
