@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::config::{Backends, Config};
+use crate::drift::Drift;
 use crate::events::Teller;
 use crate::object::{Key, Object};
 use crate::source::Fetcher;
@@ -25,6 +26,7 @@ pub(crate) struct Context {
     pub(crate) teller: Teller,
     pub(crate) backoff: Backoff,
     pub(crate) known: Known,
+    pub(crate) drift: Drift,
 }
 
 impl Context {

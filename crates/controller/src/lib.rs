@@ -20,6 +20,7 @@ mod backoff;
 mod client;
 mod config;
 mod context;
+mod drift;
 mod error;
 mod events;
 mod feed;

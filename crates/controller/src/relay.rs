@@ -20,6 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
+use crate::drift::Comparison;
 use crate::error::{Error, is_absent, is_conflict, is_forbidden};
 use crate::fetch;
 use crate::ids::object_name;
@@ -36,21 +37,30 @@ const REFUSED: Duration = Duration::from_mins(5);
 /// Namespaces that are remembered for having taken no object; beyond that all are asked again.
 const REMEMBERED: usize = 10_000;
 
-/// Namespaces that took no object, and when.
+/// Why a namespace takes no object.
+#[derive(Debug, Clone, Copy)]
+enum Refusal {
+    /// The cluster does not have it: its jobs are to have none.
+    Absent,
+    /// It is being deleted, its quota is used up, or the controller lacks a right.
+    Forbidden,
+}
+
+/// Namespaces that took no object, why, and when.
 #[derive(Debug, Default)]
-struct Refusals(HashMap<String, Instant>);
+struct Refusals(HashMap<String, (Refusal, Instant)>);
 
 impl Refusals {
-    fn note(&mut self, namespace: &str) {
+    fn note(&mut self, namespace: &str, why: Refusal) {
         if self.0.len() >= REMEMBERED {
             self.0.clear();
         }
-        self.0.insert(namespace.to_owned(), Instant::now());
+        self.0.insert(namespace.to_owned(), (why, Instant::now()));
     }
 
-    fn has(&self, namespace: &str) -> bool {
-        let refused = self.0.get(namespace);
-        refused.is_some_and(|at| at.elapsed() < REFUSED)
+    fn of(&self, namespace: &str) -> Option<Refusal> {
+        let (why, at) = self.0.get(namespace)?;
+        (at.elapsed() < REFUSED).then_some(*why)
     }
 }
 
@@ -91,7 +101,7 @@ async fn one(context: &Context, refusals: &mut Refusals, id: JobId) -> Result<()
     if linked.map_err(Error::store("to read a link"))?.is_some() {
         return Ok(());
     }
-    make(context, refusals, &job).await
+    make(context, refusals, &job).await.map(drop)
 }
 
 /// The objects of all jobs that lack one.
@@ -107,7 +117,8 @@ async fn all(
         crate::Watched::All => None,
         crate::Watched::Namespace(own) => Some(vec![own.clone()]),
     };
-    let (mut after, mut made) = (None, 0);
+    let (mut after, mut looked_at) = (None, 0);
+    let mut comparison = Comparison::default();
     while !stop.is_cancelled() {
         let page = context
             .objects
@@ -116,30 +127,33 @@ async fn all(
             .await
             .map_err(Error::store("to look for jobs without objects"))?;
         for job in &page {
-            make(context, refusals, job).await?;
-            made += 1;
+            comparison.mend(make(context, refusals, job)).await;
+            looked_at += 1;
         }
         after = page.last().map(|job| job.id);
         if page.len() < PAGE as usize {
             break;
         }
     }
-    if made > 0 {
+    if looked_at > 0 {
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::debug!(
-            jobs = made,
+            jobs = looked_at,
             duration_ms,
             "jobs without objects were looked at"
         );
     }
-    Ok(())
+    context.drift.jobs(comparison)
 }
 
-/// Makes the object of a job, unless its namespace takes none. One that is there is looked at by itself.
-async fn make(context: &Context, refusals: &mut Refusals, job: &Job) -> Result<(), Error> {
+/// Makes the object of a job, unless its namespace takes none. One that is there is looked at by itself. Whether the job
+/// has what it is to have.
+async fn make(context: &Context, refusals: &mut Refusals, job: &Job) -> Result<bool, Error> {
     let namespace = job.namespace.as_str();
-    if refusals.has(namespace) {
-        return Ok(());
+    match refusals.of(namespace) {
+        Some(Refusal::Absent) => return Ok(true),
+        Some(Refusal::Forbidden) => return Ok(false),
+        None => {}
     }
     let object = object(job);
     let parameters = PostParams {
@@ -147,18 +161,18 @@ async fn make(context: &Context, refusals: &mut Refusals, job: &Job) -> Result<(
         ..PostParams::default()
     };
     match context.api(namespace).create(&parameters, &object).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_conflict(&error) => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if is_conflict(&error) => Ok(true),
         Err(error) if is_absent(&error) => {
-            refusals.note(namespace);
+            refusals.note(namespace, Refusal::Absent);
             tracing::debug!(job.id = %job.id, "the cluster has no namespace for a job's object");
-            Ok(())
+            Ok(true)
         }
         Err(error) if is_forbidden(&error) => {
-            refusals.note(namespace);
+            refusals.note(namespace, Refusal::Forbidden);
             let error = Error::cluster("to make an object")(error).chain();
             tracing::warn!(job.id = %job.id, namespace, error, "a namespace takes no object");
-            Ok(())
+            Ok(false)
         }
         Err(error) => Err(Error::cluster("to make an object")(error)),
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use filejobs_core::JobState;
 use filejobs_core::waiting::WaitingReason;
-use filejobs_crd::{FIELD_MANAGER, FileJob, FileJobStatus, Reason};
+use filejobs_crd::{ConditionType, FIELD_MANAGER, FileJob, FileJobStatus, Reason};
+use filejobs_metrics::table;
 use filejobs_store::{Job, Store as _};
 use kube::Resource as _;
 use kube::api::{Patch, PatchParams};
@@ -51,6 +52,9 @@ pub(crate) async fn report(
         soon = too_soon(context, object, &old, &new);
         if soon.is_none() {
             write(context, object, &new).await?;
+            if let Outcome::Job(job) = &outcome {
+                measure(context, &old, job);
+            }
             for event in events::of(&old, &new) {
                 context.teller.tell(object, event).await;
             }
@@ -105,6 +109,21 @@ fn reason_of(waiting: WaitingReason) -> Reason {
         WaitingReason::NamespaceJobQuota => Reason::NamespaceJobQuota,
         WaitingReason::NamespaceTaskQuota => Reason::NamespaceTaskQuota,
     }
+}
+
+/// Measures how long an end took to reach its object, which showed `old` before.
+fn measure(context: &Context, old: &FileJobStatus, job: &Job) {
+    let Some(ended) = job.completed_at else {
+        return;
+    };
+    let kind = ConditionType::Finished.as_str();
+    let mut conditions = old.conditions.iter();
+    if conditions.any(|one| one.type_ == kind && one.status == "True") {
+        return;
+    }
+    let lag = context.backends.sources.now().duration_since(ended);
+    // The end is by the database's clock, which may be ahead.
+    table::MIRROR_LAG.observe([], lag.as_secs_f64().max(0.0));
 }
 
 /// How long to wait with a status that tells of nothing but progress; `None` for now.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::config::{Backends, Config, Watched};
 use crate::context::{Context, Known};
+use crate::drift::Drift;
 use crate::error::Error;
 use crate::events::Teller;
 use crate::feed::Wishes;
@@ -121,6 +122,7 @@ fn mirror(
         teller: Teller::new(backends.client.clone(), config.holder.as_str()),
         backoff: Backoff::default(),
         known: Known::default(),
+        drift: Drift::default(),
         backends,
         config,
     });

@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
+use crate::drift::Comparison;
 use crate::error::{Error, is_absent};
 use crate::object::{Reader, metadata};
 use filejobs_crd::FileJob;
@@ -56,6 +57,7 @@ async fn one(context: &Context, uid: &str) -> Result<(), Error> {
 
 async fn all(context: &Context, reader: &Reader, stop: &CancellationToken) -> Result<(), Error> {
     let mut after = None;
+    let mut comparison = Comparison::default();
     while !stop.is_cancelled() {
         let page = context.objects.links(after, PAGE).await;
         let page = page.map_err(Error::store("to list links"))?;
@@ -68,7 +70,8 @@ async fn all(context: &Context, reader: &Reader, stop: &CancellationToken) -> Re
         for link in &page {
             let ours = context.config.watched.includes(&link.object.namespace);
             if ours && !there.contains(&link.object.uid) {
-                remove_if_gone(context, link).await?;
+                let removed = async { remove_if_gone(context, link).await.map(|()| true) };
+                comparison.mend(removed).await;
             }
         }
         after = page.last().map(|link| link.job);
@@ -76,7 +79,7 @@ async fn all(context: &Context, reader: &Reader, stop: &CancellationToken) -> Re
             break;
         }
     }
-    Ok(())
+    context.drift.links(comparison)
 }
 
 async fn remove_if_gone(context: &Context, link: &ObjectLink) -> Result<(), Error> {

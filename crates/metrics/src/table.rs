@@ -226,9 +226,9 @@ table! {
     Counter RECONCILES = "filejobs_reconciles_total" [RECONCILE] by &[Controller];
         "Looks at objects, by what came of them; those that failed are repeated. `conflict`: something else came first. `forbidden`: the controller lacks a right. `defect`: ours."
     Gauge MIRROR_DRIFT = "filejobs_mirror_drift" [] by &[Controller];
-        "Objects and jobs that did not agree when they were last compared."
+        "Jobs without their objects, and jobs of objects that are gone, that were found when they were last compared and could not be mended. Only the controller that leads has it."
     Histogram MIRROR_LAG = "filejobs_mirror_lag_seconds" [] by &[Controller], in ANSWERS;
-        "Time from a job's end to the end in the status of its object."
+        "Time from a job's end until the status of its object showed it."
 
     // --- every process ------------------------------------------------------------------------------------
     Gauge BACKEND_UP = "filejobs_backend_up" [BACKEND] by EVERY;

@@ -8,6 +8,7 @@
 mod apiserver;
 mod killed;
 mod leaders;
+mod metrics;
 mod mirror;
 mod place;
 mod rights;

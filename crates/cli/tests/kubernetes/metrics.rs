@@ -1,0 +1,80 @@
+//! How far objects lag behind jobs, and how many do not agree, as `/metrics` has it.
+
+use filejobs_testkit::http::Upload;
+use filejobs_testkit::wait::{self, DEADLINE};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use k8s_openapi::api::rbac::v1::Role;
+use kube::Api;
+use kube::api::PostParams;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::ORDERS;
+use crate::place::{Crew, Place};
+
+/// More than two pauses between comparisons.
+const COMPARED: std::time::Duration = DEADLINE.saturating_mul(2);
+
+/// Waits until a metric of the controller has a value.
+async fn measured(place: &Place, crew: &Crew, name: &str, wanted: f64) {
+    let look = async || {
+        let figures = place.cluster.figures(&crew.controller).await?;
+        Ok((figures.value(name, &[]) == Some(wanted)).then_some(()))
+    };
+    let what = format!("{name} to be {wanted}");
+    wait::until(&what, COMPARED, look).await.unwrap();
+}
+
+/// Takes from the controller the right to make objects.
+async fn may_not_create(place: &Place) {
+    let role = place.all::<Role>().get("controller").await.unwrap();
+    let mut rules = serde_json::to_value(role.rules).unwrap();
+    let verbs = rules[0]["verbs"].as_array_mut().unwrap();
+    verbs.retain(|verb| verb != "create");
+    place
+        .apply::<Role>("controller", json!({ "rules": rules }))
+        .await;
+    // The API server learns of its own change a moment later.
+    let asked = json!({"metadata": {}, "spec": {
+        "user": "controller",
+        "resourceAttributes": {
+            "group": "filejobs.dev", "resource": "filejobs", "verb": "create", "namespace": place.namespace
+        }
+    }});
+    let asked: SubjectAccessReview = serde_json::from_value(asked).unwrap();
+    let reviews: Api<SubjectAccessReview> = Api::all(place.client.clone());
+    let refused = wait::until("the right to be gone", DEADLINE, async || {
+        let review = reviews.create(&PostParams::default(), &asked).await?;
+        let allowed = review.status.is_some_and(|status| status.allowed);
+        Ok((!allowed).then_some(()))
+    });
+    refused.await.unwrap();
+}
+
+#[tokio::test]
+async fn lag_and_drift_of_objects_are_measured() {
+    let place = Place::new().await;
+    let crew = place.crew().await;
+    measured(&place, &crew, "filejobs_mirror_drift", 0.0).await;
+    place.orders("orders", json!({})).await;
+    place.finished("orders").await;
+    measured(&place, &crew, "filejobs_mirror_lag_seconds_count", 1.0).await;
+    let figures = place.cluster.figures(&crew.controller).await.unwrap();
+    let lag = figures.value("filejobs_mirror_lag_seconds_sum", &[]);
+    let lag = lag.unwrap();
+    assert!((0.0..DEADLINE.as_secs_f64()).contains(&lag), "{lag}");
+
+    // A job whose object may not be made, until it is gone.
+    may_not_create(&place).await;
+    let id = place.upload(&crew, Upload::new("first.csv", ORDERS)).await;
+    measured(&place, &crew, "filejobs_mirror_drift", 1.0).await;
+    let path = format!("jobs/{id}");
+    let gone = wait::until("the job to be deleted", DEADLINE, async || {
+        // Once cancels it while it runs.
+        place.call(&crew, Method::DELETE, &path).await;
+        let left = place.call(&crew, Method::GET, &path).await;
+        Ok((left.status == 404).then_some(()))
+    });
+    gone.await.unwrap();
+    measured(&place, &crew, "filejobs_mirror_drift", 0.0).await;
+}
