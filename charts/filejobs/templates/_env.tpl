@@ -81,6 +81,20 @@
 {{- end }}
 {{- end }}
 
+{{/* How much may run at a time. */}}
+{{- define "filejobs.quotasEnv" -}}
+{{- with .Values.settings -}}
+- name: FILEJOBS_MAX_RUNNING_JOBS
+  value: {{ .maxRunningJobs | toString | quote }}
+- name: FILEJOBS_MAX_RUNNING_JOBS_TOTAL
+  value: {{ .maxRunningJobsTotal | toString | quote }}
+- name: FILEJOBS_MAX_RUNNING_TASKS
+  value: {{ .maxRunningTasks | toString | quote }}
+- name: FILEJOBS_MAX_RUNNING_TASKS_TOTAL
+  value: {{ .maxRunningTasksTotal | toString | quote }}
+{{- end }}
+{{- end }}
+
 {{/* Retries: workers and scheduler hold to the same ones. */}}
 {{- define "filejobs.retryEnv" -}}
 {{- with .Values.settings -}}
