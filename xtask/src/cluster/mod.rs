@@ -7,6 +7,7 @@
 
 mod binaries;
 mod control_plane;
+mod faults;
 mod image;
 mod images;
 mod node;

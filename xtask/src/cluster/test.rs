@@ -9,23 +9,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use super::{Cluster, images, succeeds, wait_for};
+use super::{Cluster, faults, images, succeeds, wait_for};
 use crate::chart::CHART;
 use crate::run::{output, run, say};
 use crate::tools;
 
 /// A file with 65 rows, 10 of them bad.
-const EXAMPLE: &str = "examples/orders.csv";
+pub(super) const EXAMPLE: &str = "examples/orders.csv";
 /// What its rows must keep.
-const SCHEMA: &str = "examples/orders.schema.json";
+pub(super) const SCHEMA: &str = "examples/orders.schema.json";
 /// A `FileJob` with its file in a ConfigMap: 3 rows, one of them bad.
 const OBJECT: &str = "examples/filejob.yaml";
-const NAMESPACE: &str = "filejobs";
-const RELEASE: &str = "filejobs";
+pub(super) const NAMESPACE: &str = "filejobs";
+pub(super) const RELEASE: &str = "filejobs";
 /// Who the chart's pods run as.
 const USER: u32 = 65532;
 /// How long a step may take on a busy machine.
-const PATIENCE: &str = "5m";
+pub(super) const PATIENCE: &str = "5m";
 /// An upload whose object is not there after this gets none: the promise is a second, and the machine may be busy.
 const SHOWN: Duration = Duration::from_secs(30);
 /// A namespace that still is there after this hangs on something.
@@ -45,7 +45,7 @@ pub(crate) struct Args {
 /// A step and what it is called.
 type Step = (&'static str, fn(&Installed) -> anyhow::Result<()>);
 
-/// What users do, in their order.
+/// What users do, in their order, and what happens to them.
 const STEPS: &[Step] = &[
     ("helm install", Installed::install),
     ("helm test", Installed::test),
@@ -56,12 +56,22 @@ const STEPS: &[Step] = &[
     ("kubectl apply of a FileJob, to its end", Installed::apply),
     ("kubectl filejobs", Installed::plugin),
     ("helm upgrade", Installed::upgrade),
+    (
+        "a worker lost in the middle of a file",
+        Installed::lose_a_worker,
+    ),
+    ("Redis in a new pod, empty", Installed::empty_redis),
+    (
+        "new pods of everything while files come in",
+        Installed::restart,
+    ),
     ("helm uninstall", Installed::uninstall),
 ];
 
 /// The subcommand.
 pub(crate) fn run_test(args: &Args) -> anyhow::Result<()> {
     let cluster = Cluster::open()?;
+    tools::debian(&[("curl", "curl")])?;
     let binary = match &args.binary {
         Some(binary) => binary.clone(),
         None => tools::filejobs()?,
@@ -93,10 +103,10 @@ fn steps(cluster: &Cluster, binary: PathBuf) -> anyhow::Result<()> {
 }
 
 /// The chart on the cluster.
-struct Installed {
-    cluster: Cluster,
+pub(super) struct Installed {
+    pub(super) cluster: Cluster,
     /// Also the client.
-    binary: PathBuf,
+    pub(super) binary: PathBuf,
 }
 
 impl Installed {
@@ -207,7 +217,7 @@ impl Installed {
             CHART,
             "--wait",
             "--set",
-            "worker.replicaCount=1,settings.chunkSize=1000",
+            faults::SETTINGS,
         ])?;
         let id = before["id"].as_str().context("a job has an id")?;
         let after = output(self.client()?.args(["get", id, "--json"]))?;
@@ -261,17 +271,21 @@ impl Installed {
 
     /// The client, on its way to the Service.
     fn client(&self) -> anyhow::Result<Command> {
+        let (url, key) = self.access()?;
+        let mut client = Command::new(&self.binary);
+        client.env("FILEJOBS_URL", url).env("FILEJOBS_API_KEY", key);
+        Ok(client)
+    }
+
+    /// Where the Service is, and the first key.
+    pub(super) fn access(&self) -> anyhow::Result<(String, String)> {
         let address = self.get("service", RELEASE, "{.spec.clusterIP}")?;
         let key = self.get("secret", &format!("{RELEASE}-api-key"), "{.data.api-key}")?;
         let mut decode = Command::new("base64");
         let from = tempfile::NamedTempFile::new()?;
         fs::write(from.path(), key)?;
         let key = output(decode.arg("--decode").arg(from.path()))?;
-        let mut client = Command::new(&self.binary);
-        client
-            .env("FILEJOBS_URL", format!("http://{address}"))
-            .env("FILEJOBS_API_KEY", key);
-        Ok(client)
+        Ok((format!("http://{address}"), key))
     }
 
     fn get(&self, kind: &str, name: &str, path: &str) -> anyhow::Result<String> {
