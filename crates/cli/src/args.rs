@@ -102,6 +102,15 @@ pub(crate) enum Command {
     },
 }
 
+/// Does the work of `filejobs engine`, when this process was started as one. A worker starts one for each task, and
+/// with a small file the tree of all commands and options would take longer to build than the file to read.
+#[must_use]
+pub fn run_as_engine() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    let only = arguments.next().filter(|_| arguments.next().is_none());
+    (only? == "engine").then(filejobs_engine::child::main)
+}
+
 impl Cli {
     /// Reads the command line of this process; ends it when there is nothing more to do, or nothing that can be done.
     #[must_use]

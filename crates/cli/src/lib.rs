@@ -22,4 +22,4 @@ mod telemetry;
 mod terminal;
 mod time;
 
-pub use args::Cli;
+pub use args::{Cli, run_as_engine};

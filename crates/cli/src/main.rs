@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
-use filejobs_cli::Cli;
+use filejobs_cli::{Cli, run_as_engine};
 
 fn main() -> ExitCode {
+    if let Some(exit) = run_as_engine() {
+        return exit;
+    }
     let cli = Cli::of_this_process();
     cli.init_telemetry();
     cli.run()
