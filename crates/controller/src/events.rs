@@ -1,16 +1,19 @@
 //! Events: what happened, once, for `kubectl describe` and for whoever watches.
 //!
 //! An event follows the status that makes it unique. One that is lost by a crash between the two is not made up for:
-//! the status says it all.
+//! the status says it all. Events go out beside reconciliations, which wait for none of them.
 
 use std::time::Duration;
 
 use filejobs_crd::{ConditionType, EventReason, FileJobStatus, Phase, Reason};
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource as _;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use tokio::time::timeout;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::object::Object;
 
@@ -20,43 +23,83 @@ const TELLING: Duration = Duration::from_secs(5);
 /// Characters of a note; the API takes 1024 bytes.
 const NOTE: usize = 250;
 
-/// Tells events.
-#[derive(Clone)]
+/// Events that wait to be told; what comes beyond that is dropped.
+const WAITING: usize = 4_096;
+
+/// Events told at a time.
+const AT_A_TIME: usize = 4;
+
+type Told = (Event, ObjectReference);
+
+/// Takes events in.
+#[derive(Debug)]
 pub(crate) struct Teller {
-    recorder: Recorder,
+    queue: mpsc::Sender<Told>,
 }
 
-impl std::fmt::Debug for Teller {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Teller").finish_non_exhaustive()
-    }
+/// Tells them.
+pub(crate) struct Telling {
+    recorder: Recorder,
+    queue: mpsc::Receiver<Told>,
+}
+
+/// Both ends.
+pub(crate) fn teller(client: kube::Client, instance: &str) -> (Teller, Telling) {
+    let reporter = Reporter {
+        controller: filejobs_crd::FIELD_MANAGER.to_owned(),
+        instance: Some(instance.to_owned()),
+    };
+    let recorder = Recorder::new(client, reporter);
+    let (sender, queue) = mpsc::channel(WAITING);
+    (Teller { queue: sender }, Telling { recorder, queue })
 }
 
 impl Teller {
-    pub(crate) fn new(client: kube::Client, instance: &str) -> Self {
-        let reporter = Reporter {
-            controller: filejobs_crd::FIELD_MANAGER.to_owned(),
-            instance: Some(instance.to_owned()),
-        };
-        Self {
-            recorder: Recorder::new(client, reporter),
-        }
-    }
-
     /// Tells of an object.
-    pub(crate) async fn tell(&self, object: &Object, event: Event) {
-        self.publish(&event, &object.job.object_ref(&())).await;
+    pub(crate) fn tell(&self, object: &Object, event: Event) {
+        self.publish(event, object.job.object_ref(&()));
     }
 
     /// Tells of whatever the reference names.
-    pub(crate) async fn publish(&self, event: &Event, of: &ObjectReference) {
-        match timeout(TELLING, self.recorder.publish(event, of)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::info!(%error, reason = event.reason, "an event was not told");
-            }
-            Err(_) => tracing::info!(reason = event.reason, "an event was not told in time"),
+    pub(crate) fn publish(&self, event: Event, of: ObjectReference) {
+        if let Err(error) = self.queue.try_send((event, of)) {
+            let (event, _) = error.into_inner();
+            tracing::info!(reason = event.reason, "an event was dropped: too many wait");
         }
+    }
+}
+
+impl Telling {
+    /// Tells until `stop`, and then what still waits, as far as there is time.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let Self { recorder, queue } = self;
+        let ends = async {
+            stop.cancelled().await;
+            sleep(TELLING).await;
+        };
+        let waiting = futures::stream::unfold((queue, stop.clone()), |(mut queue, stop)| async {
+            let next = tokio::select! {
+                next = queue.recv() => next,
+                () = stop.cancelled() => {
+                    queue.close();
+                    queue.recv().await
+                }
+            };
+            Some((next?, (queue, stop)))
+        });
+        let all = waiting.for_each_concurrent(AT_A_TIME, |told| publish(&recorder, told));
+        tokio::select! {
+            () = all => {}
+            () = ends => {}
+        }
+    }
+}
+
+async fn publish(recorder: &Recorder, (event, of): Told) {
+    match timeout(TELLING, recorder.publish(&event, &of)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::info!(%error, reason = event.reason, "an event was not told"),
+        Err(_) => tracing::info!(reason = event.reason, "an event was not told in time"),
     }
 }
 

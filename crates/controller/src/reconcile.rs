@@ -38,7 +38,7 @@ pub(crate) async fn reconcile(
         && error.is_forbidden()
     {
         let event = events::told(EventReason::Forbidden, error.chain());
-        context.teller.publish(&event, &of).await;
+        context.teller.publish(event, of);
     }
     looked
 }
@@ -47,7 +47,7 @@ async fn look(guarded: Arc<Guarded>, context: &Arc<Context>) -> Result<Action, E
     let readable = match &guarded.0 {
         Ok(readable) => readable.clone(),
         Err(invalid) => {
-            undecodable(context, invalid, &reference(&guarded)).await;
+            undecodable(context, invalid, reference(&guarded));
             return Ok(Action::await_change());
         }
     };
@@ -99,7 +99,7 @@ pub(crate) fn error_policy(guarded: Arc<Guarded>, error: &Error, context: Arc<Co
 }
 
 /// Tells that an object cannot be read, and leaves it alone.
-async fn undecodable(context: &Context, invalid: &InvalidObject, of: &ObjectReference) {
+fn undecodable(context: &Context, invalid: &InvalidObject, of: ObjectReference) {
     tracing::warn!(
         object.namespace = of.namespace,
         object.name = of.name,
@@ -107,7 +107,7 @@ async fn undecodable(context: &Context, invalid: &InvalidObject, of: &ObjectRefe
         "an object cannot be read"
     );
     let event = events::told(EventReason::Undecodable, &*invalid.error);
-    context.teller.publish(&event, of).await;
+    context.teller.publish(event, of);
 }
 
 /// An object as events name it, whether it can be read or not.

@@ -56,15 +56,12 @@ pub(crate) async fn report(
                 measure(context, &old, job);
             }
             for event in events::of(&old, &new) {
-                context.teller.tell(object, event).await;
+                context.teller.tell(object, event);
             }
         }
     }
     for (reason, text) in told {
-        context
-            .teller
-            .tell(object, events::told(reason, text))
-            .await;
+        context.teller.tell(object, events::told(reason, text));
     }
     let settled = match &outcome {
         Outcome::Job(job) => job.status.is_terminal(),

@@ -19,13 +19,12 @@ use crate::config::{Backends, Config, Watched};
 use crate::context::{Context, Known};
 use crate::drift::Drift;
 use crate::error::Error;
-use crate::events::Teller;
 use crate::feed::Wishes;
 use crate::lease::Contest;
 use crate::object::{Guarded, Key, Reader, metadata};
 use crate::reconcile::{error_policy, reconcile};
 use crate::source::{Fetcher, Http};
-use crate::{feed, relay, sweep};
+use crate::{events, feed, relay, sweep};
 
 /// Looks that wait to be handed on; whoever asks for more waits.
 const WISHES: usize = 4_096;
@@ -116,10 +115,11 @@ fn mirror(
     let (objects_wanted, wanted_objects) = mpsc::channel(WISHES);
     let (jobs, wanted_jobs) = mpsc::channel(WISHES);
     let (gone, seen_to_go) = mpsc::channel(WISHES);
+    let (teller, telling) = events::teller(backends.client.clone(), config.holder.as_str());
     let context = Arc::new(Context {
         objects: backends.store.objects(config.holder.clone()),
         fetcher: Fetcher::new(objects_wanted.clone(), Http::new(&config.allowed)?),
-        teller: Teller::new(backends.client.clone(), config.holder.as_str()),
+        teller,
         backoff: Backoff::default(),
         known: Known::default(),
         drift: Drift::default(),
@@ -138,6 +138,7 @@ fn mirror(
         part.await;
         Ok(())
     };
+    services.spawn(part(Box::pin(telling.run(stop.clone()))));
     let (c, r, s) = (context.clone(), reader.clone(), stop.clone());
     services.spawn(part(Box::pin(feed::run(c, r, wishes, s))));
     let (c, s) = (context.clone(), stop.clone());
