@@ -1,5 +1,6 @@
 //! `cargo xtask test`: what CI runs.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -36,6 +37,9 @@ enum Part {
 
 /// A run of all Rust tests that takes longer hangs somewhere.
 const RUST_LIMIT: Duration = Duration::from_mins(40);
+
+/// Tests that run at a time for each core: most of them wait, for servers, for leases to end, for nothing to happen.
+const TESTS_PER_CORE: usize = 3;
 
 /// What a part counted.
 #[derive(Debug, Default, Clone, Copy)]
@@ -141,6 +145,10 @@ fn rust() -> Count {
     tests
         .env("FILEJOBS_VERSITYGW", versitygw)
         .env("KUBEBUILDER_ASSETS", kubernetes);
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        tests.env("RUST_TEST_THREADS", (cores * TESTS_PER_CORE).to_string());
+    }
     let result = run_within(&mut tests, RUST_LIMIT, |line| {
         if let Some((passed, failed)) = parse_result(line) {
             count.passed += passed;

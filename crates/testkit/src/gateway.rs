@@ -154,6 +154,13 @@ impl Gateway {
         lock(&self.gate.asked).clone()
     }
 
+    /// What was to change something last.
+    #[must_use]
+    pub fn last_write(&self) -> Option<Asked> {
+        let asked = lock(&self.gate.asked);
+        asked.iter().rfind(|asked| asked.writes()).cloned()
+    }
+
     /// How much of that there is.
     #[must_use]
     pub fn count(&self) -> usize {

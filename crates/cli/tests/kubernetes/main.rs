@@ -19,7 +19,7 @@ mod strangers;
 
 use std::time::Duration;
 
-use filejobs_testkit::gateway::{Asked, Gateway};
+use filejobs_testkit::gateway::Gateway;
 use filejobs_testkit::wait;
 
 /// The program under test.
@@ -47,8 +47,7 @@ const SETTLING: Duration = Duration::from_secs(30);
 async fn settles(gateway: &Gateway) {
     let mut last = None;
     let settled = wait::until("nothing to be written", SETTLING + STILL, async || {
-        let asked = gateway.asked();
-        last = asked.into_iter().rfind(Asked::writes);
+        last = gateway.last_write();
         let still = last
             .as_ref()
             .is_none_or(|asked| asked.at.elapsed() >= STILL);
