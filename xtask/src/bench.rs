@@ -24,6 +24,8 @@ enum Benchmark {
     E2e,
     /// Times and memory of the service as many processes, on Postgres and Redis.
     Distributed,
+    /// Times, memory and requests of the controller on a real API server.
+    Kubernetes,
     /// Calls of the store on Postgres, when few jobs have ended and when very many have.
     Store,
 }
@@ -35,6 +37,7 @@ pub(crate) fn run_benchmark(args: &Args) -> anyhow::Result<()> {
         Benchmark::Workbook => ("filejobs-engine", "workbook"),
         Benchmark::E2e => ("filejobs-cli", "e2e"),
         Benchmark::Distributed => ("filejobs-cli", "distributed"),
+        Benchmark::Kubernetes => ("filejobs-cli", "kubernetes"),
         Benchmark::Store => ("filejobs-store-postgres", "store"),
     };
     let mut command = cargo(["bench", "--locked", "-p", package, "--bench", name, "--"]);
