@@ -22,6 +22,8 @@ pub(super) const SETTINGS: &str = "settings.chunkSize=1,worker.concurrency=1,\
 const ROWS: u64 = 2_000_000;
 /// How many of them are bad, each with one finding.
 const BAD: u64 = ROWS / 100;
+/// How often a worker may be done before it is killed: on a busy machine a moment passes until it is noticed at work.
+const TRIES: u32 = 5;
 /// Files that wait while Redis loses its tickets.
 const WAITING: usize = 20;
 /// Files that are handed in before the new Redis has said anything.
@@ -38,49 +40,46 @@ const LONG: Duration = Duration::from_mins(5);
 const PARTS: [&str; 3] = ["api", "worker", "controller"];
 
 impl Installed {
-    /// A worker whose node is lost in the middle of a file.
-    pub(super) fn lose_a_worker(&self) -> anyhow::Result<()> {
+    /// Workers whose nodes are lost in the middle of a file.
+    pub(super) fn lose_workers(&self) -> anyhow::Result<()> {
         let caller = self.caller()?;
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("large.csv");
         let rows = ROWS.to_string();
         let sample = ["sample", "--bad", "1", "--rows", &rows, "--out"];
         run(Command::new(&self.binary).args(sample).arg(&file))?;
-        let job = caller.upload(&file, None)?;
-        let mut busy = None;
-        wait_for("a worker to have the file", LONG, || {
-            busy = caller
-                .get("/api/workers")
-                .ok()
-                .as_ref()
-                .and_then(busy_worker);
-            busy.is_some()
-        })?;
-        let busy = busy.context("a worker has the file")?;
-        let pods = self.pods("worker")?;
-        // A worker's name begins with that of its machine: the pod's.
-        let pod = pods.iter().find(|pod| busy.starts_with(&format!("{pod}-")));
-        let pod = pod.with_context(|| format!("{busy} runs in none of {pods:?}"))?;
-        // A pod that is deleted by force alone is told to end, and has its whole grace: only its object is gone at once.
-        self.kill(pod, "worker")?;
-        self.kubectl(&["delete", "pod", pod, "--force", "--grace-period=0"])?;
-        let job = &caller.ended(&[job])?[0];
-        ensure!(job["status"] == "COMPLETED", "the job ended as {job}");
-        ensure!(
-            job["attempt"] == 2,
-            "the worker ended before it was killed: {job}"
-        );
-        let counts = (&job["rows_processed"], &job["rows_failed"]);
-        ensure!(
-            counts == (&ROWS.into(), &BAD.into()),
-            "of {ROWS} rows {BAD} are bad: {job}"
-        );
-        let id = job["id"].as_str().context("a job has an id")?;
-        for (list, rows) in [("errors?page_size=1", BAD), ("results?limit=1", ROWS - BAD)] {
-            let page = caller.get(&format!("/api/jobs/{id}/{list}"))?;
-            ensure!(page["total"] == rows, "{list}: {rows} are right: {page}");
+        for _ in 0..TRIES {
+            let job = self.lose_workers_of(&caller, &file)?;
+            if job["attempt"] != 1 {
+                return is_the_large_one(&caller, &job);
+            }
+            say("the worker was done before it was killed; once more");
         }
-        Ok(())
+        bail!("{TRIES} times the worker was done before it was killed")
+    }
+
+    /// Hands the file in and ends all workers once one of them has it; the job after its end.
+    fn lose_workers_of(&self, caller: &Caller, file: &Path) -> anyhow::Result<Value> {
+        self.rolled_out("worker")?;
+        let pods = self.pods("worker")?;
+        let containers = pods.iter().map(|pod| self.container(pod, "worker"));
+        let containers = containers.collect::<anyhow::Result<Vec<_>>>()?;
+        let job = caller.upload(file, None)?;
+        let path = format!("/api/jobs/{job}");
+        wait_for("a worker to have the file", LONG, || {
+            let now = caller.get(&path);
+            now.is_ok_and(|now| now["status"] != "QUEUED")
+        })?;
+        // A pod that is deleted by force alone is told to end, and has its whole grace: only its object is gone at once.
+        for id in &containers {
+            let mut kill = self.cluster.ctr();
+            output(kill.args(["tasks", "kill", "--signal", "SIGKILL", id]))?;
+        }
+        let mut delete = vec!["delete", "pod", "--force", "--grace-period=0"];
+        delete.extend(pods.iter().map(String::as_str));
+        self.kubectl(&delete)?;
+        let mut ended = caller.ended(&[job])?;
+        ended.pop().context("one job was waited for")
     }
 
     /// Redis in a new pod, with nothing of what lay in the one before.
@@ -176,17 +175,16 @@ impl Installed {
         Ok(pods.split_whitespace().map(str::to_owned).collect())
     }
 
-    /// Ends a container without a word, as a loss of power does.
-    fn kill(&self, pod: &str, container: &str) -> anyhow::Result<()> {
+    /// The id that the node knows a pod's container by.
+    fn container(&self, pod: &str, name: &str) -> anyhow::Result<String> {
         let filter = format!(
-            r#"labels."io.kubernetes.pod.name"=={pod},labels."io.kubernetes.container.name"=={container}"#
+            r#"labels."io.kubernetes.pod.name"=={pod},labels."io.kubernetes.container.name"=={name}"#
         );
         let mut list = self.cluster.ctr();
         let found = output(list.args(["containers", "list", "--quiet", &filter]))?;
         let id = found.split_whitespace().next();
         let id = id.with_context(|| format!("the node has no container of {pod}"))?;
-        let mut kill = self.cluster.ctr();
-        output(kill.args(["tasks", "kill", "--signal", "SIGKILL", id])).map(drop)
+        Ok(id.to_owned())
     }
 
     fn kubectl(&self, words: &[&str]) -> anyhow::Result<String> {
@@ -202,11 +200,20 @@ impl Installed {
     }
 }
 
-/// The worker that has something to do.
-fn busy_worker(answer: &Value) -> Option<String> {
-    let workers = answer["workers"].as_array()?;
-    let busy = workers.iter().find(|worker| worker["busy"] == 1)?;
-    Some(busy["id"].as_str()?.to_owned())
+/// What a file of so many rows has to come to, however often it was begun.
+fn is_the_large_one(caller: &Caller, job: &Value) -> anyhow::Result<()> {
+    ensure!(job["status"] == "COMPLETED", "the job ended as {job}");
+    let counts = (&job["rows_processed"], &job["rows_failed"]);
+    ensure!(
+        counts == (&ROWS.into(), &BAD.into()),
+        "of {ROWS} rows {BAD} are bad: {job}"
+    );
+    let id = job["id"].as_str().context("a job has an id")?;
+    for (list, rows) in [("errors?page_size=1", BAD), ("results?limit=1", ROWS - BAD)] {
+        let page = caller.get(&format!("/api/jobs/{id}/{list}"))?;
+        ensure!(page["total"] == rows, "{list}: {rows} are right: {page}");
+    }
+    Ok(())
 }
 
 /// The example has 65 rows, 10 of them bad.

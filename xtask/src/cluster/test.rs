@@ -57,8 +57,8 @@ const STEPS: &[Step] = &[
     ("kubectl filejobs", Installed::plugin),
     ("helm upgrade", Installed::upgrade),
     (
-        "a worker lost in the middle of a file",
-        Installed::lose_a_worker,
+        "workers lost in the middle of a file",
+        Installed::lose_workers,
     ),
     ("Redis in a new pod, empty", Installed::empty_redis),
     (
