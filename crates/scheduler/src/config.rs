@@ -49,6 +49,8 @@ pub struct Config {
     /// How old files and results without a job must be before they are removed; never when absent. An upload's job may
     /// just be about to be created; and a database that was restored does not know the jobs that came after its backup.
     pub keep_orphans: Option<Duration>,
+    /// When what could not be removed from the storage is tried again. It is never given up.
+    pub burials: RetryPolicy,
     /// How webhooks are sent.
     pub webhooks: webhook::Config,
 }
@@ -64,6 +66,11 @@ impl Default for Config {
             keep_ended: None,
             keep_staged: Duration::from_hours(1),
             keep_orphans: Some(KEEP_ORPHANS),
+            burials: RetryPolicy {
+                max_attempts: u32::MAX,
+                base: Duration::from_mins(1),
+                cap: Duration::from_mins(15),
+            },
             webhooks: webhook::Config::default(),
         }
     }

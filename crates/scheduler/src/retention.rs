@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use filejobs_core::{ErrorClass, JobId};
 use filejobs_metrics::table;
-use filejobs_store::{ChangeKind, Tombstone};
+use filejobs_store::{ChangeKind, Remains, Tombstone};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,10 @@ const SWEEP_BLOBS: Duration = Duration::from_mins(30);
 /// Jobs handled in one go.
 const BATCH: u32 = 100;
 
+/// How long calls in vain may take in one round: a storage that is out of reach may let each wait for long, and there is
+/// other work.
+const TROUBLE: Duration = Duration::from_secs(10);
+
 /// Rows removed in one go: short enough to hold up no other writer.
 const ROWS: u32 = 2_000;
 
@@ -43,8 +47,8 @@ pub(crate) async fn run(backends: Backends, config: Config, stop: CancellationTo
         if let Err(step) = expire(&backends, &config, &stop).await {
             step.tell("old jobs could not be removed");
         }
-        if let Err(step) = bury(&backends, &stop).await {
-            step.tell("blobs of deleted jobs could not be removed");
+        if let Err(step) = bury(&backends, &config, &stop).await {
+            step.tell("what is to go could not be removed from the storage");
         }
         if store_sweep.is_due()
             && let Err(step) = sweep_store(&backends, &stop).await
@@ -117,31 +121,51 @@ fn is_gone(class: ErrorClass) -> bool {
     matches!(class, ErrorClass::Conflict | ErrorClass::Invalid)
 }
 
-/// Removes the blobs of deleted jobs. One that cannot be removed now does not hold up the others.
-async fn bury(backends: &Backends, stop: &CancellationToken) -> Result<(), Step> {
-    while !stop.is_cancelled() {
+/// Removes what is to go from the storage. What cannot be removed is tried again after a pause that grows, and does not
+/// hold up the others.
+async fn bury(backends: &Backends, config: &Config, stop: &CancellationToken) -> Result<(), Step> {
+    let mut in_vain = Duration::ZERO;
+    let mut failed = None;
+    loop {
         let tombstones = backends.store.tombstones(BATCH).await?;
-        let mut failed = None;
         for tombstone in &tombstones {
-            if let Err(step) = bury_one(backends, tombstone).await {
-                failed = Some(step);
+            if stop.is_cancelled() || in_vain > TROUBLE {
+                return failed.map_or(Ok(()), Err);
+            }
+            let begun = Instant::now();
+            match bury_one(backends, tombstone).await {
+                Ok(()) => {}
+                Err(refused @ Step::Blobs(_)) => {
+                    in_vain += begun.elapsed();
+                    postpone(backends, config, tombstone).await?;
+                    failed = Some(refused);
+                }
+                Err(other) => return Err(other),
             }
         }
-        if let Some(step) = failed {
-            return Err(step);
-        }
         if tombstones.len() < BATCH as usize {
-            break;
+            return failed.map_or(Ok(()), Err);
         }
     }
-    Ok(())
 }
 
 async fn bury_one(backends: &Backends, tombstone: &Tombstone) -> Result<(), Step> {
     let Backends { store, blobs, .. } = backends;
     blobs.delete(&tombstone.blob).await?;
-    blobs.delete_results(tombstone.id, None).await?;
-    store.bury(tombstone.id).await?;
+    match tombstone.remains {
+        Remains::Job => blobs.delete_results(tombstone.id, None).await?,
+        Remains::Upload => {}
+    }
+    store.bury(tombstone).await?;
+    Ok(())
+}
+
+async fn postpone(backends: &Backends, config: &Config, tombstone: &Tombstone) -> Result<(), Step> {
+    let randomness = &*backends.sources.randomness;
+    let tries = tombstone.tries.saturating_add(1);
+    let pause = config.burials.pause_after(tries, randomness);
+    let pause = pause.unwrap_or(config.burials.cap);
+    backends.store.postpone_burial(tombstone, pause).await?;
     Ok(())
 }
 

@@ -174,11 +174,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Jobs that ended before `before`, oldest first.
     async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<JobId>>;
 
-    /// Deleted jobs whose blobs may still be there.
+    /// What is due to be removed from the storage: longest due first.
     async fn tombstones(&self, limit: u32) -> Result<Vec<Tombstone>>;
 
-    /// The blobs of a deleted job are gone.
-    async fn bury(&self, id: JobId) -> Result<()>;
+    /// The blobs are gone.
+    async fn bury(&self, tombstone: &Tombstone) -> Result<()>;
+
+    /// The blobs could not be removed: due again `pause` from now, so that others come before them.
+    async fn postpone_burial(&self, tombstone: &Tombstone, pause: Duration) -> Result<()>;
 
     /// Which of `ids` exist as jobs: the orphan sweep asks before it removes blobs.
     async fn existing(&self, ids: &[JobId]) -> Result<Vec<JobId>>;
@@ -214,7 +217,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Commits a plan: the plan task is done and the pieces wait. [`Error::Stale`] when the lease is lost.
     async fn commit_plan(&self, task: TaskId, attempt: u32, plan: PlanCommit) -> Result<()>;
 
-    /// Commits a task that read to its end; the last one closes the job. [`Error::Stale`] when the lease is lost.
+    /// Commits a task that read to its end; the last one closes the job. Where it completes the job and says that this
+    /// spends the upload, a [`Tombstone`] of it is left. [`Error::Stale`] when the lease is lost.
     async fn commit(&self, task: TaskId, attempt: u32, commit: TaskCommit) -> Result<Job>;
 
     /// Commits a task whose failure no further attempt can mend (validation, limit) or that has none left: the job

@@ -368,13 +368,26 @@ pub struct Event {
     pub data: serde_json::Value,
 }
 
-/// What is left of a deleted job until its blobs are gone.
+/// Blobs that are to be removed: what remembers them until they are gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tombstone {
     /// The job.
     pub id: JobId,
-    /// The blob that held its file.
+    /// The blob that holds its file.
     pub blob: String,
+    /// What goes.
+    pub remains: Remains,
+    /// How often they could not be removed.
+    pub tries: u32,
+}
+
+/// What is to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remains {
+    /// Everything that a deleted job has stored.
+    Job,
+    /// The file of a completed job; its results stay.
+    Upload,
 }
 
 /// A task that may be published.
@@ -503,6 +516,8 @@ pub struct PlanCommit {
     pub pieces: Vec<NewTask>,
     /// Findings of the header as NDJSON of [`Finding`].
     pub findings: Option<PathBuf>,
+    /// Whether the job's file goes when this completes the job: nothing was left to do.
+    pub spends_upload: bool,
 }
 
 /// What a task leaves; its blobs are stored already.
@@ -520,6 +535,8 @@ pub struct TaskCommit {
     pub findings: Option<PathBuf>,
     /// What its processor has to tell.
     pub processor: serde_json::Value,
+    /// Whether the job's file goes when this completes the job.
+    pub spends_upload: bool,
 }
 
 /// A worker process.

@@ -8,11 +8,12 @@ use filejobs_core::failure::Failure;
 use filejobs_core::report::Dialect;
 use filejobs_core::{ErrorClass, JobState};
 use filejobs_engine::task::{Plan, RunResult};
-use filejobs_store::{Error, Job, NewTask, PlanCommit, TaskCommit, TaskKind};
+use filejobs_store::{Error, Job, NewTask, PlanCommit, Remains, TaskCommit, TaskKind, Tombstone};
 use tokio::time::Instant;
 
 use crate::attempt::Attempt;
 use crate::blocks::{PlannedPiece, sha256_of};
+use crate::config::Backends;
 use crate::counting::End;
 use crate::ending::{self, Ending};
 use crate::outputs::{self, Outputs};
@@ -71,6 +72,7 @@ impl Attempt<'_> {
             rejected: kept.rejected.clone(),
             findings: outputs::findings(&out),
             processor: result.processor,
+            spends_upload: self.context.config.delete_completed,
         };
         let (store, task) = (&self.context.backends.store, self.claimed.task);
         let attempt = self.lease.attempt();
@@ -94,10 +96,7 @@ impl Attempt<'_> {
                 self.count_rows(&commit.tally);
                 self.tell(&job);
                 self.clean_up(&kept).await;
-                if job.status == JobState::Completed && self.context.config.delete_completed {
-                    // Only a failed or cancelled job can be done again.
-                    self.delete_key(&job.blob).await;
-                }
+                self.remove_spent(&job).await;
                 Ok(())
             }
             Err(refused) => self.back_out(&kept, refused).await,
@@ -143,6 +142,7 @@ impl Attempt<'_> {
             rows_total: plan.rows_total,
             pieces,
             findings: outputs::findings(&out),
+            spends_upload: self.context.config.delete_completed,
         };
         let (store, task) = (&self.context.backends.store, self.claimed.task);
         let attempt = self.lease.attempt();
@@ -269,6 +269,28 @@ impl Attempt<'_> {
             if let Err(error) = blobs.delete_results(job.id, Some(job.generation)).await {
                 tracing::warn!(%error, "results of an earlier run could not be removed; they go with their job");
             }
+        }
+    }
+
+    /// Removes the file of a job that is completed, if that is wanted: only a failed or cancelled one can be done again.
+    /// The commit has written it down, so what fails here is taken up by the scheduler's sweep.
+    async fn remove_spent(&self, job: &Job) {
+        if job.status != JobState::Completed || !self.context.config.delete_completed {
+            return;
+        }
+        let Backends { blobs, store, .. } = &self.context.backends;
+        if let Err(error) = blobs.delete(&job.blob).await {
+            tracing::warn!(%error, "the file of a completed job stays for the sweep");
+            return;
+        }
+        let upload = Tombstone {
+            id: job.id,
+            blob: job.blob.clone(),
+            remains: Remains::Upload,
+            tries: 0,
+        };
+        if let Err(error) = store.bury(&upload).await {
+            tracing::warn!(%error, "the tombstone of a completed job's file stays for the sweep");
         }
     }
 

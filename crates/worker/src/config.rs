@@ -72,8 +72,7 @@ pub struct Config {
     pub patience: Duration,
     /// How long running tasks may go on after the worker was told to stop.
     pub grace: Duration,
-    /// Whether an uploaded file is removed as soon as its job is completed; after a crash at that very moment it goes
-    /// with its job.
+    /// Whether an uploaded file is removed as soon as its job is completed.
     pub delete_completed: bool,
 }
 

@@ -1,7 +1,7 @@
 //! `DELETE /api/jobs/{id}`.
 
 use axum::extract::State;
-use filejobs_core::{JobId, JobState};
+use filejobs_core::JobState;
 use filejobs_store::{Error, Tombstone};
 use http::StatusCode;
 
@@ -61,13 +61,13 @@ fn remove_blobs(app: App, tombstone: Tombstone) {
 async fn remove(app: &App, tombstone: &Tombstone) -> Result<(), filejobs_blobs::Error> {
     app.blobs().delete(&tombstone.blob).await?;
     app.blobs().delete_results(tombstone.id, None).await?;
-    bury(app, tombstone.id).await;
+    bury(app, tombstone).await;
     Ok(())
 }
 
-async fn bury(app: &App, id: JobId) {
-    if let Err(error) = app.store().bury(id).await {
-        tracing::warn!(job.id = %id, error = %error, "the tombstone of a deleted job stays for the sweep");
+async fn bury(app: &App, tombstone: &Tombstone) {
+    if let Err(error) = app.store().bury(tombstone).await {
+        tracing::warn!(job.id = %tombstone.id, error = %error, "the tombstone of a deleted job stays for the sweep");
     }
 }
 

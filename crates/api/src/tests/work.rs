@@ -97,6 +97,7 @@ impl Service {
                     rows_total: plan.rows_total,
                     pieces: pieces.collect(),
                     findings: None,
+                    spends_upload: false,
                 };
                 let done = self
                     .store()
@@ -163,6 +164,7 @@ impl Service {
             rejected,
             findings: findings.exists().then_some(findings),
             processor: result.processor,
+            spends_upload: false,
         };
         let (task, attempt) = (claimed.task, claimed.attempt);
         match result.failure {

@@ -49,13 +49,18 @@ pub(crate) fn config(change: impl FnOnce(&mut Config)) -> Config {
 impl Service {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::local(&folder.path().join("blobs")).await;
+        Self::start_on(blobs.unwrap(), folder).await
+    }
+
+    /// With a storage that is not in the service's folder.
+    pub(crate) async fn start_on(blobs: Blobs, folder: TempDir) -> Self {
         let sources = Sources::system();
         let store = SqliteStore::open(&folder.path().join("store.db"), sources.clone()).await;
-        let blobs = Blobs::local(&folder.path().join("blobs")).await;
         let backends = Backends {
             store: store.unwrap(),
             queue: Arc::new(Memory::new(1000)),
-            blobs: blobs.unwrap(),
+            blobs,
             sources,
         };
         Self { backends, folder }

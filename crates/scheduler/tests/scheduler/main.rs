@@ -6,11 +6,13 @@ mod fixture;
 mod leading;
 #[cfg(test)]
 mod quotas;
+#[cfg(test)]
+mod retention;
 
 use std::time::Duration;
 
 use filejobs_core::{FailureClass, FailureCode, JobState};
-use filejobs_scheduler::{Config, take_over};
+use filejobs_scheduler::take_over;
 use filejobs_store::DeliveryRecord;
 use fixture::{LONG, Service, config, eventually, telling, told};
 use tokio::net::TcpListener;
@@ -113,107 +115,6 @@ async fn a_service_that_starts_again_goes_on_where_its_previous_process_was_kill
     }
     jobs.sort();
     assert_eq!(jobs, [running, published]);
-    scheduler.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_job_leaves_no_blob() {
-    let service = Service::start().await;
-    let scheduler = service.schedule(config(|_| {}));
-    let job = service.submit(|_| {}).await;
-    let kept = service.submit(|_| {}).await;
-    let (blob, kept) = (service.job(job).await.blob, service.job(kept).await.blob);
-    let result = service.result(job).await;
-
-    service.store().cancel(job).await.unwrap();
-    service.store().delete(job).await.unwrap();
-
-    eventually("the job is buried", async || {
-        service.store().tombstones(1).await.unwrap().is_empty()
-    })
-    .await;
-    assert!(!service.exists(&blob).await);
-    assert!(!service.exists(&result).await);
-    assert!(service.exists(&kept).await);
-    scheduler.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn ended_jobs_go_after_their_time_and_open_ones_stay() {
-    let service = Service::start().await;
-    let (open, ended) = (service.submit(|_| {}).await, service.submit(|_| {}).await);
-    service.store().cancel(ended).await.unwrap();
-    let scheduler = service.schedule(config(|config| config.keep_ended = Some(Duration::ZERO)));
-    eventually("the ended job is gone", async || {
-        service.store().job(ended).await.unwrap().is_none()
-    })
-    .await;
-    assert!(service.store().job(open).await.unwrap().is_some());
-    scheduler.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upload_without_a_job_goes_once_it_is_old_enough() {
-    let service = Service::start().await;
-    let orphan = service.upload(service.backends.sources.job_id()).await;
-    let job = service.submit(|_| {}).await;
-    let scheduler = service.schedule(config(|_| {}));
-    let claimed = service.claim(LONG).await;
-    assert_eq!(claimed.job.id, job);
-    scheduler.stop().await;
-    assert!(
-        service.exists(&orphan).await,
-        "its job may be about to be created"
-    );
-
-    sweep(&service, &orphan).await;
-    assert!(service.exists(&claimed.job.blob).await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn results_without_a_job_go_once_they_are_old_enough_and_those_of_a_job_stay() {
-    let service = Service::start().await;
-    let job = service.submit(|_| {}).await;
-    let lost = service.result(service.backends.sources.job_id()).await;
-    let kept = service.result(job).await;
-    let scheduler = service.schedule(config(|_| {}));
-    // A stopped scheduler has ended its sweep.
-    service.claim(LONG).await;
-    scheduler.stop().await;
-    assert!(
-        service.exists(&lost).await,
-        "an older database may have been restored"
-    );
-    sweep(&service, &lost).await;
-    assert!(service.exists(&kept).await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_belongs_to_no_job_stays_for_good_if_that_is_wanted() {
-    let service = Service::start().await;
-    let job = service.backends.sources.job_id();
-    let (upload, result) = (service.upload(job).await, service.result(job).await);
-    let ended = service.submit(|_| {}).await;
-    service.store().cancel(ended).await.unwrap();
-    let scheduler = service.schedule(config(|config| {
-        config.keep_orphans = None;
-        config.keep_ended = Some(Duration::ZERO);
-    }));
-    // What has a job is removed as ever.
-    eventually("the ended job is buried", async || {
-        service.store().job(ended).await.unwrap().is_none()
-            && service.store().tombstones(1).await.unwrap().is_empty()
-    })
-    .await;
-    scheduler.stop().await;
-    assert!(service.exists(&upload).await && service.exists(&result).await);
-}
-
-/// Has a scheduler remove everything that belongs to no job, of whatever age, until `orphan` is gone.
-async fn sweep(service: &Service, orphan: &str) {
-    let at_once = |config: &mut Config| config.keep_orphans = Some(Duration::ZERO);
-    let scheduler = service.schedule(config(at_once));
-    eventually("the orphan is gone", async || !service.exists(orphan).await).await;
     scheduler.stop().await;
 }
 

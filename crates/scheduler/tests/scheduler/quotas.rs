@@ -30,6 +30,7 @@ async fn commit(service: &Service, claimed: &Claimed) {
         rejected: None,
         findings: None,
         processor: serde_json::Value::Null,
+        spends_upload: false,
     };
     let committed = service
         .store()
@@ -53,6 +54,7 @@ async fn commit_plan(service: &Service, claimed: &Claimed, pieces: u32) {
             })
             .collect(),
         findings: None,
+        spends_upload: false,
     };
     let committed = service
         .store()

@@ -16,6 +16,7 @@ use crate::jobs::{self, defect, write_job};
 use crate::numbers::small;
 use crate::outbox;
 use crate::problem::Result;
+use crate::sweep;
 use crate::tasks::{self, after};
 use crate::text::plain;
 use crate::time::Time;
@@ -60,7 +61,9 @@ pub(crate) async fn commit(
         failure: None,
         pieces: None,
     };
-    end(unit, ending).await
+    let job = end(unit, ending).await?;
+    spend_upload(unit, &job, commit.spends_upload).await?;
+    Ok(job)
 }
 
 /// Commits a plan: its pieces wait from now on.
@@ -79,7 +82,16 @@ pub(crate) async fn commit_plan(
         failure: None,
         pieces: Some(&plan.pieces),
     };
-    end(unit, ending).await.map(drop)
+    let job = end(unit, ending).await?;
+    spend_upload(unit, &job, plan.spends_upload).await
+}
+
+/// Writes down that the file of a job goes that this unit may have completed.
+async fn spend_upload(unit: &mut Unit, job: &Job, wanted: bool) -> Result<()> {
+    if wanted && job.status == JobState::Completed {
+        sweep::spend_upload(unit, job).await?;
+    }
+    Ok(())
 }
 
 /// Commits a task that failed for good, with what it left until then; its job fails.

@@ -418,14 +418,22 @@ impl Store for PostgresStore {
     }
 
     async fn tombstones(&self, limit: u32) -> Result<Vec<Tombstone>> {
-        look!(self, "looking for deleted jobs", [], |connection| {
-            sweep::tombstones(connection, limit)
+        read!(self, "looking for what is to go", [], |unit| {
+            sweep::tombstones(unit, limit)
         })
     }
 
-    async fn bury(&self, id: JobId) -> Result<()> {
-        write!(self, "forgetting a deleted job", WriteLater, [], |unit| {
-            sweep::bury(unit, id)
+    async fn bury(&self, tombstone: &Tombstone) -> Result<()> {
+        let (id, remains) = (tombstone.id, tombstone.remains);
+        write!(self, "forgetting what is gone", WriteLater, [], |unit| {
+            sweep::bury(unit, id, remains)
+        })
+    }
+
+    async fn postpone_burial(&self, tombstone: &Tombstone, pause: Duration) -> Result<()> {
+        let (id, remains) = (tombstone.id, tombstone.remains);
+        write!(self, "postponing a burial", WriteLater, [], |unit| {
+            sweep::postpone_burial(unit, id, remains, pause)
         })
     }
 

@@ -3,7 +3,7 @@
 use filejobs_core::report::Tally;
 use filejobs_core::{JobEvent, JobId, JobState, TaskEvent, TaskId, TaskState};
 use filejobs_store::rows::{Reading, int, task_kind};
-use filejobs_store::{ChangeKind, Error, Job, NewTask, TaskKind, Tombstone};
+use filejobs_store::{ChangeKind, Error, Job, NewTask, Remains, TaskKind, Tombstone};
 
 use crate::database::Unit;
 use crate::endings;
@@ -211,5 +211,10 @@ pub(crate) async fn delete(unit: &mut Unit, id: JobId) -> Result<Tombstone> {
     .execute(&mut *unit.connection)
     .await?;
     unit.changed(id, ChangeKind::Deleted);
-    Ok(Tombstone { id, blob: job.blob })
+    Ok(Tombstone {
+        id,
+        blob: job.blob,
+        remains: Remains::Job,
+        tries: 0,
+    })
 }

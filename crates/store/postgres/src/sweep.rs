@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use filejobs_core::JobId;
-use filejobs_store::Tombstone;
-use filejobs_store::rows::int;
-use sqlx::PgConnection;
+use filejobs_store::rows::{Reading, int};
+use filejobs_store::{Job, Remains, Tombstone};
 
 use crate::database::Unit;
 use crate::problem::Result;
@@ -96,28 +95,82 @@ async fn loose_findings(unit: &mut Unit, limit: u32) -> Result<u64> {
     Ok(removed)
 }
 
-/// Deleted jobs whose blobs may still be there, oldest first.
-pub(crate) async fn tombstones(
-    connection: &mut PgConnection,
-    limit: u32,
-) -> Result<Vec<Tombstone>> {
-    let rows = sqlx::query!(
-        "SELECT job, blob FROM tombstones ORDER BY deleted_at LIMIT $1",
-        i64::from(limit)
+/// The file of a job that was just completed is to go.
+pub(crate) async fn spend_upload(unit: &mut Unit, job: &Job) -> Result<()> {
+    sqlx::query!(
+        "INSERT INTO spent_uploads (job, blob, due) VALUES ($1, $2, $3)",
+        job.id.as_uuid(),
+        job.blob,
+        Time::from(unit.now)
     )
-    .fetch_all(connection)
+    .execute(&mut *unit.connection)
     .await?;
-    let read = rows.into_iter().map(|row| Tombstone {
-        id: JobId::from_uuid(row.job),
-        blob: row.blob,
-    });
-    Ok(read.collect())
+    Ok(())
 }
 
-/// The blobs of a deleted job are gone.
-pub(crate) async fn bury(unit: &mut Unit, job: JobId) -> Result<()> {
-    sqlx::query!("DELETE FROM tombstones WHERE job = $1", job.as_uuid())
-        .execute(&mut *unit.connection)
-        .await?;
+/// What is due to be removed from the storage, longest due first.
+pub(crate) async fn tombstones(unit: &mut Unit, limit: u32) -> Result<Vec<Tombstone>> {
+    let rows = sqlx::query!(
+        r#"SELECT job AS "job!", blob AS "blob!", upload AS "upload!", tries AS "tries!" FROM (
+            SELECT job, blob, false AS upload, tries, COALESCE(due, deleted_at) AS since FROM tombstones
+            UNION ALL
+            SELECT job, blob, true, tries, due FROM spent_uploads
+        ) t WHERE since <= $1 ORDER BY since LIMIT $2"#,
+        Time::from(unit.now),
+        i64::from(limit)
+    )
+    .fetch_all(&mut *unit.connection)
+    .await?;
+    let read = rows.into_iter().map(|found| {
+        let id = JobId::from_uuid(found.job);
+        let row = Reading {
+            table: "tombstones",
+            row: &id,
+        };
+        Ok(Tombstone {
+            id,
+            blob: found.blob,
+            remains: if found.upload {
+                Remains::Upload
+            } else {
+                Remains::Job
+            },
+            tries: row.number("tries", found.tries.into())?,
+        })
+    });
+    read.collect()
+}
+
+/// The blobs are gone.
+pub(crate) async fn bury(unit: &mut Unit, job: JobId, remains: Remains) -> Result<()> {
+    let buried = match remains {
+        Remains::Job => sqlx::query!("DELETE FROM tombstones WHERE job = $1", job.as_uuid()),
+        Remains::Upload => sqlx::query!("DELETE FROM spent_uploads WHERE job = $1", job.as_uuid()),
+    };
+    buried.execute(&mut *unit.connection).await?;
+    Ok(())
+}
+
+/// The blobs could not be removed.
+pub(crate) async fn postpone_burial(
+    unit: &mut Unit,
+    job: JobId,
+    remains: Remains,
+    pause: Duration,
+) -> Result<()> {
+    let due = Time::from(unit.now.checked_add(pause).unwrap_or(unit.now));
+    let postponed = match remains {
+        Remains::Job => sqlx::query!(
+            "UPDATE tombstones SET due = $1, tries = tries + 1 WHERE job = $2",
+            due,
+            job.as_uuid()
+        ),
+        Remains::Upload => sqlx::query!(
+            "UPDATE spent_uploads SET due = $1, tries = tries + 1 WHERE job = $2",
+            due,
+            job.as_uuid()
+        ),
+    };
+    postponed.execute(&mut *unit.connection).await?;
     Ok(())
 }

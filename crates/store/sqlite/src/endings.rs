@@ -16,6 +16,7 @@ use crate::findings::{self, Loaded};
 use crate::jobs;
 use crate::outbox;
 use crate::problem::{Problem, Result, micros};
+use crate::sweep;
 use crate::tasks::{self, step};
 
 /// A task that has just ended.
@@ -40,7 +41,9 @@ pub(crate) async fn commit(
     let ended = end_task(unit, task, attempt, TaskEvent::Finish, None).await?;
     let effects = Effects::from(commit);
     let job = apply(unit, task, &ended, &effects, findings, TaskEvent::Finish).await?;
-    close_if_over(unit, job, &[]).await
+    let job = close_if_over(unit, job, &[]).await?;
+    spend_upload(unit, &job, commit.spends_upload).await?;
+    Ok(job)
 }
 
 /// Commits a plan: its pieces wait from now on.
@@ -57,7 +60,15 @@ pub(crate) async fn commit_plan(
     }
     let effects = Effects::from(plan);
     let job = apply(unit, task, &ended, &effects, findings, TaskEvent::Finish).await?;
-    close_if_over(unit, job, &plan.pieces).await?;
+    let job = close_if_over(unit, job, &plan.pieces).await?;
+    spend_upload(unit, &job, plan.spends_upload).await
+}
+
+/// Writes down that the file of a job goes that this unit may have completed.
+async fn spend_upload(unit: &mut Unit, job: &Job, wanted: bool) -> Result<()> {
+    if wanted && job.status == JobState::Completed {
+        sweep::spend_upload(unit, job).await?;
+    }
     Ok(())
 }
 

@@ -336,15 +336,24 @@ impl Store for SqliteStore {
     }
 
     async fn tombstones(&self, limit: u32) -> Result<Vec<Tombstone>> {
-        look!(self, "looking for deleted jobs", |connection| {
-            sweep::tombstones(connection, limit)
+        let now = self.database.now();
+        look!(self, "looking for what is to go", |connection| {
+            sweep::tombstones(connection, now, limit)
         })
     }
 
-    async fn bury(&self, id: JobId) -> Result<()> {
-        write!(self, "forgetting a deleted job", Later, |unit| sweep::bury(
-            unit, id
+    async fn bury(&self, tombstone: &Tombstone) -> Result<()> {
+        let (id, remains) = (tombstone.id, tombstone.remains);
+        write!(self, "forgetting what is gone", Later, |unit| sweep::bury(
+            unit, id, remains
         ))
+    }
+
+    async fn postpone_burial(&self, tombstone: &Tombstone, pause: Duration) -> Result<()> {
+        let (id, remains) = (tombstone.id, tombstone.remains);
+        write!(self, "postponing a burial", Later, |unit| {
+            sweep::postpone_burial(unit, id, remains, pause)
+        })
     }
 
     async fn existing(&self, ids: &[JobId]) -> Result<Vec<JobId>> {

@@ -3,7 +3,7 @@
 use filejobs_core::report::Tally;
 use filejobs_core::{JobEvent, JobId, JobState, TaskEvent, TaskId, TaskState};
 use filejobs_store::rows::{Reading, int, task_kind};
-use filejobs_store::{ChangeKind, Error, Job, NewTask, TaskKind, Tombstone, telling};
+use filejobs_store::{ChangeKind, Error, Job, NewTask, Remains, TaskKind, Tombstone, telling};
 use uuid::Uuid;
 
 use crate::database::Unit;
@@ -257,5 +257,10 @@ pub(crate) async fn delete(unit: &mut Unit, id: JobId) -> Result<Tombstone> {
     .execute(&mut unit.connection)
     .await?;
     unit.changed(id, ChangeKind::Deleted);
-    Ok(Tombstone { id, blob: job.blob })
+    Ok(Tombstone {
+        id,
+        blob: job.blob,
+        remains: Remains::Job,
+        tries: 0,
+    })
 }

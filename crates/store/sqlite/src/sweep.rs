@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use filejobs_core::JobId;
-use filejobs_store::Tombstone;
-use filejobs_store::rows::int;
+use filejobs_store::rows::{Reading, int};
+use filejobs_store::{Job, Remains, Tombstone};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
@@ -75,29 +75,90 @@ async fn loose_findings(unit: &mut Unit, limit: u32) -> Result<u64> {
     Ok(removed)
 }
 
-/// Deleted jobs whose blobs may still be there, oldest first.
+/// The file of a job that was just completed is to go.
+pub(crate) async fn spend_upload(unit: &mut Unit, job: &Job) -> Result<()> {
+    let (id, now) = (job.id.as_uuid(), micros(unit.now));
+    sqlx::query!(
+        "INSERT INTO spent_uploads (job, blob, due) VALUES (?, ?, ?)",
+        id,
+        job.blob,
+        now
+    )
+    .execute(&mut unit.connection)
+    .await?;
+    Ok(())
+}
+
+/// What is due to be removed from the storage, longest due first.
 pub(crate) async fn tombstones(
     connection: &mut SqliteConnection,
+    now: Timestamp,
     limit: u32,
 ) -> Result<Vec<Tombstone>> {
+    let now = micros(now);
     let rows = sqlx::query!(
-        r#"SELECT job AS "job: Uuid", blob FROM tombstones ORDER BY deleted_at LIMIT ?"#,
+        r#"SELECT job AS "job!: Uuid", blob AS "blob!", upload AS "upload!: bool", tries AS "tries!: i64" FROM (
+            SELECT job, blob, 0 AS upload, tries, COALESCE(due, deleted_at) AS since FROM tombstones
+            UNION ALL
+            SELECT job, blob, 1, tries, due FROM spent_uploads
+        ) t WHERE since <= ? ORDER BY since LIMIT ?"#,
+        now,
         limit
     )
     .fetch_all(connection)
     .await?;
-    let read = rows.into_iter().map(|row| Tombstone {
-        id: JobId::from_uuid(row.job),
-        blob: row.blob,
+    let read = rows.into_iter().map(|found| {
+        let id = JobId::from_uuid(found.job);
+        let row = Reading {
+            table: "tombstones",
+            row: &id,
+        };
+        Ok(Tombstone {
+            id,
+            blob: found.blob,
+            remains: if found.upload {
+                Remains::Upload
+            } else {
+                Remains::Job
+            },
+            tries: row.number("tries", found.tries)?,
+        })
     });
-    Ok(read.collect())
+    read.collect()
 }
 
-/// The blobs of a deleted job are gone.
-pub(crate) async fn bury(unit: &mut Unit, job: JobId) -> Result<()> {
+/// The blobs are gone.
+pub(crate) async fn bury(unit: &mut Unit, job: JobId, remains: Remains) -> Result<()> {
     let id = job.as_uuid();
-    sqlx::query!("DELETE FROM tombstones WHERE job = ?", id)
-        .execute(&mut unit.connection)
-        .await?;
+    let buried = match remains {
+        Remains::Job => sqlx::query!("DELETE FROM tombstones WHERE job = ?", id),
+        Remains::Upload => sqlx::query!("DELETE FROM spent_uploads WHERE job = ?", id),
+    };
+    buried.execute(&mut unit.connection).await?;
+    Ok(())
+}
+
+/// The blobs could not be removed.
+pub(crate) async fn postpone_burial(
+    unit: &mut Unit,
+    job: JobId,
+    remains: Remains,
+    pause: Duration,
+) -> Result<()> {
+    let id = job.as_uuid();
+    let due = micros(unit.now.checked_add(pause).unwrap_or(unit.now));
+    let postponed = match remains {
+        Remains::Job => sqlx::query!(
+            "UPDATE tombstones SET due = ?, tries = tries + 1 WHERE job = ?",
+            due,
+            id
+        ),
+        Remains::Upload => sqlx::query!(
+            "UPDATE spent_uploads SET due = ?, tries = tries + 1 WHERE job = ?",
+            due,
+            id
+        ),
+    };
+    postponed.execute(&mut unit.connection).await?;
     Ok(())
 }

@@ -186,13 +186,14 @@ fn statements() -> Vec<String> {
 /// What a statement may read in full: tables that stay small whatever the number of jobs, lists that are its own
 /// argument, and partial indexes that hold open work only.
 fn may_be_read_in_full(scanned: &str) -> bool {
-    const SMALL: [&str; 8] = [
+    const SMALL: [&str; 9] = [
         "api_keys",
         "job_counts",
         "leadership",
         "namespaces",
         "priorities",
         "search",
+        "spent_uploads",
         "tombstones",
         "workers",
     ];

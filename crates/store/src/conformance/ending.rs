@@ -251,6 +251,7 @@ pub async fn parts_and_rejected_rows_come_in_row_order(bench: &Bench) {
         rows_total: 0,
         pieces: Vec::new(),
         findings: None,
+        spends_upload: false,
     };
     let not_a_plan = bench.store.commit_plan(pieces[0].task, 1, plan).await;
     assert!(matches!(not_a_plan, Err(Error::Stale)));

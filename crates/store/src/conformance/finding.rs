@@ -57,6 +57,7 @@ async fn three_pieces(bench: &Bench, rows: u64, max: u64) -> (JobId, Vec<Finding
         rows_total: rows * 3,
         pieces: (0..3).map(|n| bench.new_task(TaskKind::Piece, n)).collect(),
         findings: Some(bench.findings_file(std::slice::from_ref(&header))),
+        spends_upload: false,
     };
     let committed = bench.store.commit_plan(plan.task, 1, plan_commit).await;
     committed.expect("committed");

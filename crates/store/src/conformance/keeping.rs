@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use filejobs_core::{JobState, WorkerId};
 
-use super::{Bench, assert_status, effects};
-use crate::{Error, FindingFilter, Page, Reservation, WorkerInfo};
+use super::{Bench, assert_status, effects, facts, tally};
+use crate::{
+    Error, FindingFilter, Page, PlanCommit, Remains, Reservation, TaskCommit, TaskKind, Tombstone,
+    WorkerInfo,
+};
 
 async fn sweep(bench: &Bench, limit: u32) -> u64 {
     bench.store.sweep(limit).await.expect("swept")
@@ -194,4 +197,104 @@ pub async fn the_queue_is_measured(bench: &Bench) {
     failed.expect("failed");
     assert_eq!(stats().await.dead_letters, 1);
     bench.store.ping().await.expect("the store answers");
+}
+
+async fn tombstones(bench: &Bench, limit: u32) -> Vec<Tombstone> {
+    bench.store.tombstones(limit).await.expect("answers")
+}
+
+/// The commit that completes a job writes down that its file goes; nobody has to remember it afterwards.
+pub async fn the_file_of_a_completed_job_is_to_go_where_that_is_wanted(bench: &Bench) {
+    let spends = |mut commit: TaskCommit| {
+        commit.spends_upload = true;
+        commit
+    };
+    let kept = bench.finished(bench.new_job(), effects(1, 0)).await;
+    assert_status(&kept, JobState::Completed);
+    // A failed job can be done again.
+    let mut strict = bench.new_job();
+    strict.options.max_errors = Some(0);
+    let failed = bench.finished(strict, spends(bench.effects(1, 2, 1))).await;
+    assert_status(&failed, JobState::Failed);
+    assert_eq!(tombstones(bench, 10).await, []);
+
+    let job = bench.planned(2, |_| {}).await;
+    let pieces = bench.claim_all().await;
+    bench.commit(&pieces[1], spends(effects(10, 0))).await;
+    assert_eq!(tombstones(bench, 10).await, [], "it is not completed yet");
+    bench.commit(&pieces[0], spends(effects(10, 0))).await;
+    let upload = Tombstone {
+        id: job.id,
+        blob: job.blob.clone(),
+        remains: Remains::Upload,
+        tries: 0,
+    };
+    assert_eq!(tombstones(bench, 10).await, std::slice::from_ref(&upload));
+    bench.store.bury(&upload).await.expect("buried");
+    assert_eq!(tombstones(bench, 10).await, []);
+    assert_status(&bench.get(job.id).await, JobState::Completed);
+
+    let job = bench.finished(bench.new_job(), spends(effects(1, 0))).await;
+    let whole = bench.store.delete(job.id).await.expect("deleted");
+    assert_eq!(
+        tombstones(bench, 10).await,
+        [whole],
+        "the file goes with its job"
+    );
+}
+
+/// What a plan without pieces completes is completed like all others.
+pub async fn the_file_of_a_job_without_pieces_is_to_go_as_well(bench: &Bench) {
+    let mut new = bench.new_job();
+    new.task.kind = TaskKind::Plan;
+    let job = bench.hand_in(new).await;
+    let plan = bench.claim_next().await;
+    let empty = PlanCommit {
+        facts: facts(),
+        tally: tally(0, 0),
+        rows_total: 0,
+        pieces: Vec::new(),
+        findings: None,
+        spends_upload: true,
+    };
+    let committed = bench.store.commit_plan(plan.task, 1, empty).await;
+    committed.expect("committed");
+    assert_status(&bench.get(job.id).await, JobState::Completed);
+    let left: Vec<_> = tombstones(bench, 10).await;
+    let left: Vec<_> = left.iter().map(|t| (t.id, t.remains)).collect();
+    assert_eq!(left, [(job.id, Remains::Upload)]);
+}
+
+/// However many cannot be removed, the others have their turn.
+pub async fn what_cannot_be_removed_lets_the_others_go_first(bench: &Bench) {
+    let mut spent = effects(1, 0);
+    spent.spends_upload = true;
+    let mut stuck = vec![bench.finished(bench.new_job(), spent).await.id];
+    for _ in 0..4 {
+        let job = bench.finished(bench.new_job(), effects(1, 0)).await;
+        bench.store.delete(job.id).await.expect("deleted");
+        stuck.push(job.id);
+    }
+    bench.clock.advance(Duration::from_secs(1));
+    let other = bench.finished(bench.new_job(), effects(1, 0)).await;
+    bench.store.delete(other.id).await.expect("deleted");
+
+    let pause = Duration::from_mins(1);
+    let first = tombstones(bench, 5).await;
+    let mut ids: Vec<_> = first.iter().map(|tombstone| tombstone.id).collect();
+    ids.sort();
+    assert_eq!(ids, stuck, "what has waited longest comes first");
+    for tombstone in &first {
+        let postponed = bench.store.postpone_burial(tombstone, pause).await;
+        postponed.expect("postponed");
+    }
+    let left = tombstones(bench, 5).await;
+    assert_eq!(left.iter().map(|t| t.id).collect::<Vec<_>>(), [other.id]);
+    bench.store.bury(&left[0]).await.expect("buried");
+    assert_eq!(tombstones(bench, 5).await, []);
+
+    bench.clock.advance(pause);
+    let again = tombstones(bench, 10).await;
+    assert_eq!(again.len(), 5);
+    assert!(again.iter().all(|tombstone| tombstone.tries == 1));
 }

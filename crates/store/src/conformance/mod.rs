@@ -135,6 +135,7 @@ impl Bench {
                 .map(|index| self.new_task(TaskKind::Piece, index))
                 .collect(),
             findings: None,
+            spends_upload: false,
         };
         let committed = self.store.commit_plan(plan.task, plan.attempt, plan_commit);
         committed.await.expect("committed");
@@ -269,6 +270,7 @@ pub fn effects(rows: u64, failed: u64) -> TaskCommit {
         rejected: None,
         findings: None,
         processor: serde_json::Value::Null,
+        spends_upload: false,
     }
 }
 
@@ -388,6 +390,9 @@ macro_rules! conformance_tests {
                 unknown_jobs_do_not_exist
                 workers_are_listed_while_they_live
                 the_queue_is_measured
+                the_file_of_a_completed_job_is_to_go_where_that_is_wanted
+                the_file_of_a_job_without_pieces_is_to_go_as_well
+                what_cannot_be_removed_lets_the_others_go_first
             }
             leading {
                 one_scheduler_leads_at_a_time

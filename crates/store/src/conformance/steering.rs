@@ -6,7 +6,9 @@ use filejobs_core::failure::{Failure, FailureCode};
 use filejobs_core::{JobId, JobState, Outcome};
 
 use super::{Bench, LEASE, assert_status, effects, part, tally, worker};
-use crate::{Error, FindingFilter, Held, Job, Page, Result, TaskCounts, TaskKind, Tombstone};
+use crate::{
+    Error, FindingFilter, Held, Job, Page, Remains, Result, TaskCounts, TaskKind, Tombstone,
+};
 
 async fn findings(bench: &Bench, id: JobId) -> u64 {
     let page = Page::Offset {
@@ -191,6 +193,8 @@ pub async fn a_deleted_job_leaves_a_tombstone(bench: &Bench) {
         let wanted = Tombstone {
             id: job.id,
             blob: job.blob.clone(),
+            remains: Remains::Job,
+            tries: 0,
         };
         assert_eq!(tombstone, wanted);
         assert_eq!(bench.store.job(job.id).await.expect("answers"), None);
@@ -211,9 +215,9 @@ pub async fn a_deleted_job_leaves_a_tombstone(bench: &Bench) {
     assert_eq!(bench.claim(&ticket).await, None);
     let left = bench.store.tombstones(10).await.expect("answers");
     assert_eq!(left.len(), 2);
-    for tombstone in left {
-        bench.store.bury(tombstone.id).await.expect("buried");
-        bench.store.bury(tombstone.id).await.expect("twice is fine");
+    for tombstone in &left {
+        bench.store.bury(tombstone).await.expect("buried");
+        bench.store.bury(tombstone).await.expect("twice is fine");
     }
     assert_eq!(bench.store.tombstones(10).await.expect("answers"), []);
 }

@@ -11,7 +11,7 @@ use std::os::unix::process::CommandExt;
 use std::time::Duration;
 
 use filejobs_core::{FailureClass, FailureCode, JobState};
-use filejobs_store::{NewJob, TaskKind};
+use filejobs_store::{NewJob, Remains, TaskKind, Tombstone};
 use fixture::{Service, copies, engine, engine_after, engine_line, eventually, gone, script, with};
 
 /// What the processes that the tests start run in place of `filejobs engine`. Does nothing as a test.
@@ -191,6 +191,44 @@ async fn a_file_that_takes_too_long_fails_as_limit() {
         job.error_message
     );
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_removed_when_its_job_is_completed_is_left_to_the_sweep() {
+    let service = Service::start().await;
+    let (gate, wait) = service.gate();
+    let setup = with(engine_after(&wait), |config| config.delete_completed = true);
+    let worker = service.worker(setup);
+    let job = service.submit("a\n1\n").await;
+    service.hanging().await;
+    // The engine has the file already. A folder cannot be removed as a file is.
+    let blob = service.job(job).await.blob;
+    let file = service.path("blobs").join(&blob);
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    std::fs::write(gate, "").unwrap();
+    assert_eq!(service.ended(job).await.status, JobState::Completed);
+    worker.stop().await;
+    let upload = Tombstone {
+        id: job,
+        blob,
+        remains: Remains::Upload,
+        tries: 0,
+    };
+    assert_eq!(service.store.tombstones(10).await.unwrap(), [upload]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_goes_when_its_job_is_completed_if_that_is_wanted() {
+    let service = Service::start().await;
+    let worker = service.worker(with(engine(), |config| config.delete_completed = true));
+    let job = service.submit("a\n1\n").await;
+    let job = service.ended(job).await;
+    assert_eq!(job.status, JobState::Completed);
+    // A worker that has stopped has done what follows a commit.
+    worker.stop().await;
+    assert_eq!(service.store.tombstones(10).await.unwrap(), []);
+    assert!(service.blobs.size(&job.blob).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,6 +37,10 @@ const SMALL_TABLES: &[(&str, &str)] = &[
         "tombstones",
         "a row until the blobs of a deleted job are gone",
     ),
+    (
+        "spent_uploads",
+        "a row until the file of a completed job is gone",
+    ),
     ("_sqlx_migrations", "a row for each migration"),
 ];
 
