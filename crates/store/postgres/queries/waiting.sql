@@ -7,7 +7,7 @@ WITH RECURSIVE namespaces (name) AS (
             ORDER BY n.namespace LIMIT 1)
     FROM namespaces WHERE namespaces.name IS NOT NULL
 )
-SELECT w.id AS "id!", w.job AS "job!", w.namespace AS "namespace!", w.priority AS "priority!",
+SELECT w.id AS "id!", w.job AS "job!", w.namespace AS "namespace!", w.priority::bigint AS "priority!",
     w.queued_at AS "queued_at!", w.job IN (SELECT j.id FROM jobs j WHERE j.status = 'PROCESSING') AS "processing!"
 FROM namespaces CROSS JOIN generate_series(0, 10) AS p (priority) CROSS JOIN LATERAL (
     SELECT t.id, t.job, t.namespace, t.priority, t.queued_at, t.idx FROM tasks t

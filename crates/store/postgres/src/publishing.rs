@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use filejobs_core::{TaskEvent, TaskId, TaskState};
-use filejobs_store::rows::{self, Busy, ExpiredRow, RunningRow, WaitingRow, int};
+use filejobs_store::rows::{self, Busy, ExpiredRow, RunningRow, int};
 use filejobs_store::{DeadLetter, Expired, Listed, Page, Running, Ticket, Waiting};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -15,47 +15,32 @@ use crate::tasks::after;
 use crate::time::Time;
 
 type DeadRow = rows::DeadRow<Time>;
+type WaitingRow = rows::WaitingRow<Time>;
 
 /// Tasks that may be published now.
 pub(crate) async fn waiting(unit: &mut Unit, per_group: u32) -> Result<Vec<Waiting>> {
     let busy = busy(unit).await?;
     let now = Time::from(unit.now);
-    let rows = sqlx::query_file!("queries/waiting.sql", now, i64::from(per_group))
-        .fetch_all(&mut *unit.connection)
-        .await?;
-    let read = rows.into_iter().map(|found| {
-        let row = WaitingRow {
-            id: found.id,
-            job: found.job,
-            namespace: found.namespace,
-            priority: found.priority.into(),
-            queued_at: found.queued_at,
-            processing: found.processing,
-        };
-        Ok(row.read(&busy)?)
-    });
-    read.collect()
+    let rows = sqlx::query_file_as!(WaitingRow, "queries/waiting.sql", now, i64::from(per_group));
+    read(rows.fetch_all(&mut *unit.connection).await?, &busy)
 }
 
 /// Tasks that may be published now and whose job has begun.
 pub(crate) async fn waiting_of_begun(unit: &mut Unit, per_job: u32) -> Result<Vec<Waiting>> {
     let busy = busy(unit).await?;
     let now = Time::from(unit.now);
-    let rows = sqlx::query_file!("queries/waiting_of_begun.sql", now, i64::from(per_job))
-        .fetch_all(&mut *unit.connection)
-        .await?;
-    let read = rows.into_iter().map(|found| {
-        let row = WaitingRow {
-            id: found.id,
-            job: found.job,
-            namespace: found.namespace,
-            priority: found.priority.into(),
-            queued_at: found.queued_at,
-            processing: true,
-        };
-        Ok(row.read(&busy)?)
-    });
-    read.collect()
+    let rows = sqlx::query_file_as!(
+        WaitingRow,
+        "queries/waiting_of_begun.sql",
+        now,
+        i64::from(per_job)
+    );
+    read(rows.fetch_all(&mut *unit.connection).await?, &busy)
+}
+
+fn read(rows: Vec<WaitingRow>, busy: &Busy) -> Result<Vec<Waiting>> {
+    let read = rows.into_iter().map(|row| row.read(busy));
+    Ok(read.collect::<std::result::Result<_, _>>()?)
 }
 
 async fn busy(unit: &mut Unit) -> Result<Busy> {

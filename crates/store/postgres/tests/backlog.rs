@@ -1,33 +1,22 @@
 //! What is asked all the time stays cheap while many files come and wait.
 
+#[path = "fresh/bench.rs"]
+mod bench;
 mod fresh;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use filejobs_store::conformance::Bench;
-use filejobs_store::{JobFilter, Page, Store};
-use filejobs_store_postgres::{Clock, PostgresStore, Settings};
+use filejobs_store::{JobFilter, Page};
 use filejobs_testkit::postgres::PostgresServer;
 use filejobs_testkit::wait::{self, DEADLINE};
 use futures::StreamExt as _;
 use futures::stream;
 
+use bench::bench;
+
 /// More than are handed in between two times that changes are added up.
 const JOBS: usize = 700;
-
-async fn bench(url: &str) -> Bench {
-    Bench::new(|_, sources| async move {
-        let settings = Settings {
-            connections: 4,
-            kept: 0,
-            clock: Clock::Callers,
-        };
-        let store = PostgresStore::open(url, sources, settings).await;
-        store.expect("opened") as Arc<dyn Store>
-    })
-    .await
-}
 
 async fn hand_in(bench: &Bench) {
     stream::iter(0..JOBS)

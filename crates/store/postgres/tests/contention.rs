@@ -1,28 +1,14 @@
 //! Units that stand in each other's way are done again, and their callers see nothing of it.
 
+#[path = "fresh/bench.rs"]
+mod bench;
 mod fresh;
 
-use std::sync::Arc;
-
 use filejobs_core::JobState;
-use filejobs_store::Store;
-use filejobs_store::conformance::Bench;
-use filejobs_store_postgres::{Clock, PostgresStore, Settings};
 use filejobs_testkit::wait::{self, DEADLINE};
 use sqlx::{Connection as _, PgConnection, Row as _};
 
-async fn bench(url: &str) -> Bench {
-    Bench::new(|_, sources| async move {
-        let settings = Settings {
-            connections: 4,
-            kept: 0,
-            clock: Clock::Callers,
-        };
-        let store = PostgresStore::open(url, sources, settings).await;
-        store.expect("opened") as Arc<dyn Store>
-    })
-    .await
-}
+use bench::bench;
 
 async fn number(connection: &mut PgConnection, question: &'static str) -> i64 {
     let row = sqlx::raw_sql(question).fetch_one(connection).await;

@@ -5,7 +5,7 @@ WITH begun AS (
     SELECT p.job FROM tasks p WHERE p.state = 'PUBLISHED'
 )
 SELECT t.id AS "id!: Uuid", t.job AS "job!: Uuid", t.namespace AS "namespace!", t.priority AS "priority!",
-    t.queued_at AS "queued_at!"
+    t.queued_at AS "queued_at!", true AS "processing!: bool"
 FROM begun CROSS JOIN tasks t
 WHERE t.rowid IN (
     SELECT w.rowid FROM tasks w

@@ -1,12 +1,14 @@
 //! What admission looks at: which tasks wait, and what runs.
 
-use filejobs_store::rows::{Busy, RunningRow, WaitingRow};
+use filejobs_store::rows::{self, Busy, RunningRow};
 use filejobs_store::{Running, Waiting};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use crate::problem::{Result, micros};
+
+type WaitingRow = rows::WaitingRow<i64>;
 
 /// Tasks that may be published now.
 pub(crate) async fn waiting(
@@ -16,21 +18,8 @@ pub(crate) async fn waiting(
 ) -> Result<Vec<Waiting>> {
     let busy = busy(connection).await?;
     let now = micros(now);
-    let rows = sqlx::query_file!("queries/waiting.sql", now, per_group)
-        .fetch_all(connection)
-        .await?;
-    let read = rows.into_iter().map(|found| {
-        let row = WaitingRow {
-            id: found.id,
-            job: found.job,
-            namespace: found.namespace,
-            priority: found.priority,
-            queued_at: found.queued_at,
-            processing: found.processing,
-        };
-        Ok(row.read(&busy)?)
-    });
-    read.collect()
+    let rows = sqlx::query_file_as!(WaitingRow, "queries/waiting.sql", now, per_group);
+    read(rows.fetch_all(connection).await?, &busy)
 }
 
 /// Tasks that may be published now and whose job has begun.
@@ -41,21 +30,13 @@ pub(crate) async fn waiting_of_begun(
 ) -> Result<Vec<Waiting>> {
     let busy = busy(connection).await?;
     let now = micros(now);
-    let rows = sqlx::query_file!("queries/waiting_of_begun.sql", now, per_job)
-        .fetch_all(connection)
-        .await?;
-    let read = rows.into_iter().map(|found| {
-        let row = WaitingRow {
-            id: found.id,
-            job: found.job,
-            namespace: found.namespace,
-            priority: found.priority,
-            queued_at: found.queued_at,
-            processing: true,
-        };
-        Ok(row.read(&busy)?)
-    });
-    read.collect()
+    let rows = sqlx::query_file_as!(WaitingRow, "queries/waiting_of_begun.sql", now, per_job);
+    read(rows.fetch_all(connection).await?, &busy)
+}
+
+fn read(rows: Vec<WaitingRow>, busy: &Busy) -> Result<Vec<Waiting>> {
+    let read = rows.into_iter().map(|row| row.read(busy));
+    Ok(read.collect::<std::result::Result<_, _>>()?)
 }
 
 async fn busy(connection: &mut SqliteConnection) -> Result<Busy> {
