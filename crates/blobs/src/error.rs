@@ -14,6 +14,15 @@ pub enum Error {
     /// No space left, or a quota is used up.
     #[error("the storage is full")]
     Full(#[source] io::Error),
+    /// The folder of this machine failed that blobs are brought to; nothing is said of the storage.
+    #[error("a folder of this machine failed while {step}")]
+    Folder {
+        /// What was being done.
+        step: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// The storage is out of reach or failed.
     #[error("the storage failed while {step}")]
     Storage {
@@ -31,7 +40,7 @@ impl Error {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::NotFound => ErrorClass::Invalid,
-            Self::Full(_) | Self::Storage { .. } => ErrorClass::Transient,
+            Self::Full(_) | Self::Folder { .. } | Self::Storage { .. } => ErrorClass::Transient,
         }
     }
 
@@ -41,6 +50,7 @@ impl Error {
         match self {
             Self::NotFound => "NotFound",
             Self::Full(_) => "Full",
+            Self::Folder { .. } => "Folder",
             Self::Storage { .. } => "Storage",
         }
     }
@@ -118,4 +128,14 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Ok(result) => result.map_err(|e| Error::io(step, e)),
         Err(lost) => Err(Error::storage(step, lost)),
     }
+}
+
+/// The same for files of this machine that are no blobs.
+pub(crate) async fn here<T: Send + 'static>(
+    step: &'static str,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.unwrap_or_else(|lost| Err(lost.into()));
+    done.map_err(|source| Error::Folder { step, source })
 }

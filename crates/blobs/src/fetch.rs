@@ -13,7 +13,7 @@ use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, blocking};
+use crate::error::{Error, here};
 use crate::staged::hex;
 
 /// Bytes asked for in one request, and requests under way at a time: what one transfer holds in memory.
@@ -70,7 +70,7 @@ pub(crate) async fn download(
             hash: Sha256::new(),
         })
     };
-    let mut sink = blocking("making a file for a blob", make).await?;
+    let mut sink = here("making a file for a blob", make).await?;
     let ranges = stream::iter((start..end).step_by(RANGE as usize));
     let mut chunks = ranges
         .map(|at| {
@@ -80,7 +80,7 @@ pub(crate) async fn download(
         .buffered(RANGES_AT_ONCE)
         .boxed();
     while let Some(chunk) = chunks.try_next().await? {
-        sink = blocking("writing a blob to a file", move || sink.write(&chunk)).await?;
+        sink = here("writing a blob to a file", move || sink.write(&chunk)).await?;
     }
     Ok(Fetched {
         file: sink.file,

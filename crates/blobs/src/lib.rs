@@ -359,6 +359,18 @@ impl Blobs {
         }
     }
 
+    /// Whether the storage answers: it takes something small, or says that it is full. A blob that it cannot give all
+    /// the same is out of order itself.
+    pub async fn is_reachable(&self) -> bool {
+        let tried = match self.backend.clone() {
+            Backend::Local(folder) => {
+                blocking("trying the storage", move || folder.try_out()).await
+            }
+            Backend::S3(s3) => s3.knock().await,
+        };
+        matches!(tried, Ok(()) | Err(Error::Full(_)))
+    }
+
     /// Writes and reads something small, and shows that the storage works.
     pub async fn ping(&self) -> Result<(), Error> {
         match self.backend.clone() {

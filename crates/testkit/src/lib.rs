@@ -11,6 +11,7 @@ pub mod corpus;
 pub mod disk;
 pub mod events;
 pub mod figures;
+pub mod front;
 pub mod gateway;
 pub mod history;
 pub mod http;

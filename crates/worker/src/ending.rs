@@ -132,6 +132,14 @@ pub(crate) fn unreadable() -> Failure {
     )
 }
 
+/// The failure of a job whose plan left something that cannot be read.
+pub(crate) fn plan_unreadable() -> Failure {
+    Failure::new(
+        FailureCode::SourceUnreadable,
+        "What is stored of the file's plan could not be read; retry the job, and tell the operator of the storage.",
+    )
+}
+
 /// The failure of a file whose bytes are not those that were handed in.
 pub(crate) fn changed() -> Failure {
     Failure::new(

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::attempt::Attempt;
 use crate::blocks::{Look, PlannedPiece, Seen};
 use crate::config::Backends;
-use crate::ending::{Ending, changed, unavailable, unreadable};
+use crate::ending::{Ending, changed, plan_unreadable, unavailable, unreadable};
 use crate::outputs;
 use crate::patience::patiently;
 use crate::scratch::Scratch;
@@ -75,7 +75,25 @@ impl Attempt<'_> {
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::warn!(%error, cause, "the file could not be fetched");
-                Err(Ending::Again(unavailable("The storage is out of reach.")))
+                let unread = self.unread(error, "The storage is out of reach.", unreadable);
+                Err(Ending::Again(unread.await))
+            }
+        }
+    }
+
+    /// Why a blob could not be read: this machine is out of order, the storage is `away`, or it answers, and then it is
+    /// this blob that it cannot give.
+    async fn unread(&self, error: Error, away: &str, spoilt: fn() -> Failure) -> Failure {
+        match error {
+            Error::Folder { .. } | Error::Full(_) => {
+                unavailable("The worker's disk is out of order.")
+            }
+            Error::Storage { .. } | Error::NotFound => {
+                if self.context.backends.blobs.is_reachable().await {
+                    spoilt()
+                } else {
+                    unavailable(away)
+                }
             }
         }
     }
@@ -97,10 +115,15 @@ impl Attempt<'_> {
         let deadline = Instant::now() + self.context.config.patience;
         let Backends { sources, .. } = &self.context.backends;
         let brought = patiently(sources, || deadline, || self.copy_blob(&key, &to));
-        let sha256 = brought.await.map_err(|error| {
-            tracing::warn!(%error, "what the plan left could not be fetched");
-            out_of_reach("What the plan left is out of reach.")
-        })?;
+        let sha256 = match brought.await {
+            Ok(sha256) => sha256,
+            Err(error) => {
+                tracing::warn!(%error, "what the plan left could not be fetched");
+                let away = "What the plan left is out of reach.";
+                let unread = self.unread(error, away, plan_unreadable).await;
+                return Err(Ending::Again(unread));
+            }
+        };
         match &planned.repeats_sha256 {
             Some(expected) if *expected != sha256 => Err(Ending::Again(Failure::new(
                 FailureCode::SourceChanged,
@@ -112,9 +135,9 @@ impl Attempt<'_> {
 
     /// Copies a blob and gives its SHA-256.
     async fn copy_blob(&self, key: &str, to: &Path) -> Result<String, Error> {
-        let io = |source: io::Error| Error::Storage {
+        let io = |source: io::Error| Error::Folder {
             step: "copying a blob to a scratch folder",
-            source: source.into(),
+            source,
         };
         let mut chunks = self.context.backends.blobs.stream(key, 0..u64::MAX).await?;
         let mut file = tokio::fs::File::create(to).await.map_err(io)?;

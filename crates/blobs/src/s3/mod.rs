@@ -44,6 +44,10 @@ const FILES_AT_ONCE: usize = 4;
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(3);
 
+/// The object that shows whether the storage works, and what it holds.
+const PING: &str = "staging/ping";
+const PING_TEXT: &[u8] = b"ping";
+
 /// Longest silence of the storage while it is asked something; a part must have gone out within it.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -187,17 +191,18 @@ impl S3 {
         Ok(())
     }
 
-    /// Writes and reads a small object. It stays: one object, always the same.
+    /// Writes a small object. It stays: one object, always the same.
+    pub(crate) async fn knock(&self) -> Result<(), Error> {
+        self.put(&Key::from(PING), PING_TEXT.into()).await
+    }
+
+    /// Writes and reads a small object.
     pub(crate) async fn ping(&self) -> Result<(), Error> {
         const STEP: &str = "trying the storage";
-        const TEXT: &[u8] = b"ping";
-        let key = Key::from("staging/ping");
-        let tried = async {
-            self.objects.put(&key, TEXT.into()).await?;
-            self.objects.get(&key).await?.bytes().await
-        };
+        self.knock().await?;
+        let tried = async { self.objects.get(&Key::from(PING)).await?.bytes().await };
         match tried.await.map_err(|e| Error::object(STEP, e)) {
-            Ok(read) if read == TEXT => Ok(()),
+            Ok(read) if read == PING_TEXT => Ok(()),
             Ok(_) => Err(Error::storage(STEP, "another text came back")),
             // The bucket, then: the object was just written.
             Err(Error::NotFound) => Err(Error::storage(STEP, "the bucket does not exist")),

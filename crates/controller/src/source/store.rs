@@ -105,7 +105,7 @@ fn failure(name: &str, error: &filejobs_blobs::Error) -> Failure {
                     | object_store::Error::Unauthenticated { .. }
             )
         ),
-        filejobs_blobs::Error::Full(_) => false,
+        filejobs_blobs::Error::Full(_) | filejobs_blobs::Error::Folder { .. } => false,
     };
     tracing::info!(%error, store = name, "a source's storage gave no file");
     if refused {

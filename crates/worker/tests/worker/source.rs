@@ -6,9 +6,12 @@ use std::time::Duration;
 use filejobs_blobs::{Blobs, Credentials, S3Config};
 use filejobs_core::{FailureClass, FailureCode, JobState};
 use filejobs_store::{Job, TaskKind};
+use filejobs_testkit::front::{Front, Reads};
+use filejobs_testkit::proxy::{Link, Proxy};
 use filejobs_testkit::s3::{KEY_ID, S3Server, SECRET};
+use filejobs_worker::Config;
 
-use crate::fixture::{LONG, Service, engine, with};
+use crate::fixture::{LONG, Service, Setup, engine, with};
 
 /// A service and the folder in which its blobs are files.
 struct Place {
@@ -24,10 +27,15 @@ impl Place {
     }
 
     async fn s3() -> Self {
+        Self::s3_at(S3Server::shared().endpoint()).await
+    }
+
+    /// With something between the worker and its storage.
+    async fn s3_at(endpoint: String) -> Self {
         let server = S3Server::shared();
         let bucket = server.bucket().unwrap();
         let mut config = S3Config::new(&bucket);
-        config.endpoint = Some(server.endpoint());
+        config.endpoint = Some(endpoint);
         config.allow_http = true;
         config.credentials = Some(Credentials {
             key_id: KEY_ID.to_owned(),
@@ -231,8 +239,8 @@ async fn planned(place: Place, csv: &str, schema: &str) -> (Place, Job) {
 }
 
 /// Reads the pieces of a planned job, until it has ended.
-async fn read_on(service: &Service, job: &Job) -> Job {
-    let worker = service.worker(engine());
+async fn read_on(service: &Service, job: &Job, setup: Setup) -> Job {
+    let worker = service.worker(setup);
     let ended = async {
         while !service.job(job.id).await.status.is_terminal() {
             service.publish_once().await;
@@ -260,7 +268,7 @@ const UNIQUE: &str = r#"{"fields":[{"name":"id","type":"integer","constraints":{
 async fn a_file_that_is_damaged_after_it_was_planned_fails_and_leaves_nothing(place: Place) {
     let (place, job) = planned(place, &rows(), UNIQUE).await;
     place.damage(&job, |bytes| bytes[2_000] ^= 1);
-    let job = read_on(&place.service, &job).await;
+    let job = read_on(&place.service, &job, engine()).await;
     assert_eq!(job.failure_code, Some(FailureCode::SourceChanged));
     assert_eq!(job.status, JobState::Failed);
 }
@@ -274,7 +282,7 @@ async fn a_list_of_a_plan_that_is_damaged_fails_its_job(place: Place) {
         bytes.push(0);
         std::fs::write(&list, bytes).unwrap();
     }
-    let job = read_on(&place.service, &job).await;
+    let job = read_on(&place.service, &job, engine()).await;
     assert_eq!(job.failure_code, Some(FailureCode::SourceChanged));
 }
 
@@ -282,7 +290,7 @@ async fn a_list_of_a_plan_that_is_damaged_fails_its_job(place: Place) {
 async fn a_planned_file_that_nobody_touched_becomes_rows() {
     for place in [Place::folder().await, Place::s3().await] {
         let (place, job) = planned(place, &rows(), UNIQUE).await;
-        let job = read_on(&place.service, &job).await;
+        let job = read_on(&place.service, &job, engine()).await;
         assert_eq!(job.status, JobState::Completed, "{:?}", job.error_message);
         assert_eq!((job.rows_processed, job.rows_failed), (ROWS, 10));
     }
@@ -306,5 +314,84 @@ async fn a_file_that_gives_read_errors_fails_as_source() {
         job.failure_code.map(FailureCode::class),
         Some(FailureClass::Source)
     );
+    worker.stop().await;
+}
+
+/// An engine whose worker does not wait long for its storage.
+fn impatient() -> Setup {
+    with(engine(), |config| {
+        config.patience = Duration::from_millis(1);
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_an_answering_storage_does_not_give_fails_as_source_after_its_attempts() {
+    let front = Front::start(S3Server::shared().address()).unwrap();
+    let service = Place::s3_at(front.endpoint()).await.service;
+    let worker = service.worker(impatient());
+    for (reads, code) in [
+        (Reads::Refused, FailureCode::SourceUnreadable),
+        (Reads::Short, FailureCode::SourceUnreadable),
+        (Reads::Flipped, FailureCode::SourceChanged),
+    ] {
+        front.set(reads);
+        for kind in [TaskKind::Whole, TaskKind::Plan] {
+            let job = service.submit_with(CSV, |new| new.task.kind = kind).await;
+            let job = service.ended(job).await;
+            assert_eq!(job.status, JobState::Failed);
+            assert_eq!(job.failure_code, Some(code), "{reads:?} {kind:?}");
+            assert_eq!(job.failure_class, Some(FailureClass::Source));
+            assert_eq!((job.rows_processed, job.attempt), (0, 3));
+        }
+    }
+    worker.stop().await;
+    assert_eq!(service.blobs.jobs_with_results().await.unwrap(), []);
+    assert_eq!(service.scratch(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_piece_that_an_answering_storage_does_not_give_fails_its_job_as_source() {
+    let front = Front::start(S3Server::shared().address()).unwrap();
+    let place = Place::s3_at(front.endpoint()).await;
+    let (place, job) = planned(place, &rows(), UNIQUE).await;
+    front.set(Reads::Refused);
+    let job = read_on(&place.service, &job, impatient()).await;
+    assert_eq!(job.failure_code, Some(FailureCode::SourceUnreadable));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_that_gives_the_file_again_is_read() {
+    let front = Front::start(S3Server::shared().address()).unwrap();
+    let service = Place::s3_at(front.endpoint()).await.service;
+    front.set(Reads::Short);
+    let many = |config: &mut Config| config.retry.max_attempts = 10_000;
+    let worker = service.worker(with(impatient(), many));
+    let job = service.submit(CSV).await;
+    let failed = async {
+        while service.job(job).await.attempt < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let failed = tokio::time::timeout(LONG, failed).await;
+    failed.expect("a second attempt");
+    front.set(Reads::Right);
+    let job = service.ended(job).await;
+    assert_eq!(job.status, JobState::Completed, "{:?}", job.error_message);
+    assert_eq!((job.rows_processed, job.rows_failed), (4, 1));
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_that_is_out_of_reach_is_not_the_files_fault() {
+    let proxy = Proxy::start(S3Server::shared().address()).unwrap();
+    let service = Place::s3_at(format!("http://{}", proxy.address()))
+        .await
+        .service;
+    let job = service.submit(CSV).await;
+    proxy.set(Link::Cut);
+    let worker = service.worker(impatient());
+    let job = service.ended(job).await;
+    assert_eq!(job.failure_code, Some(FailureCode::BackendUnavailable));
+    assert_eq!(job.failure_class, Some(FailureClass::Infrastructure));
     worker.stop().await;
 }
