@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use filejobs_core::ErrorClass;
+use filejobs_core::{ErrorClass, causes};
 use filejobs_crd::{EventReason, Reason};
 use filejobs_store::{Job, Store as _};
 use filejobs_store_postgres::objects::Linking;
@@ -214,7 +214,7 @@ async fn clean(context: &Context, object: &Object, job: filejobs_core::JobId) ->
     }
     tracing::warn!(
         job.id = %job,
-        error = error.chain(),
+        error = causes::chain(&error),
         "a deleted object goes before its job, which is removed later"
     );
     Ok(())

@@ -129,18 +129,6 @@ impl Error {
     pub(crate) fn is_forbidden(&self) -> bool {
         matches!(self, Self::Cluster { source, .. } if is_forbidden(source))
     }
-
-    /// The whole chain in one line.
-    pub(crate) fn chain(&self) -> String {
-        let mut line = self.to_string();
-        let mut next = std::error::Error::source(self);
-        while let Some(cause) = next {
-            line.push_str(": ");
-            line.push_str(&cause.to_string());
-            next = cause.source();
-        }
-        line
-    }
 }
 
 /// Whether the cluster says that there is no such thing.

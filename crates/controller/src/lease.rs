@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use filejobs_core::causes;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Api;
@@ -53,7 +54,7 @@ impl Contest {
                 Ok(false) => told = false,
                 Err(error) => {
                     if !told {
-                        tracing::warn!(error = error.chain(), "who leads cannot be told");
+                        tracing::warn!(error = causes::chain(&error), "who leads cannot be told");
                     }
                     told = true;
                 }
@@ -78,7 +79,7 @@ impl Contest {
                 Ok(Ok(true)) => renewed = asked,
                 Ok(Ok(false)) => return Error::LeadLost("another controller holds the Lease"),
                 Ok(Err(error)) => {
-                    tracing::warn!(error = error.chain(), "the Lease was not renewed");
+                    tracing::warn!(error = causes::chain(&error), "the Lease was not renewed");
                 }
                 Err(_) => {}
             }

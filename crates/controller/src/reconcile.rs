@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use filejobs_core::ErrorClass;
+use filejobs_core::{ErrorClass, causes};
 use filejobs_crd::{EventReason, FileJob};
 use filejobs_metrics::table;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -37,7 +37,7 @@ pub(crate) async fn reconcile(
     if let Err(error) = &looked
         && error.is_forbidden()
     {
-        let event = events::told(EventReason::Forbidden, error.chain());
+        let event = events::told(EventReason::Forbidden, causes::chain(error));
         context.teller.publish(event, of);
     }
     looked
@@ -91,7 +91,7 @@ pub(crate) fn error_policy(guarded: Arc<Guarded>, error: &Error, context: Arc<Co
         object.namespace = metadata.namespace,
         object.name = metadata.name,
         reason = error.reason(),
-        error = error.chain(),
+        error = causes::chain(error),
         retry_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
         "an object could not be reconciled"
     );

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use filejobs_core::{JobId, JobState};
+use filejobs_core::{JobId, JobState, causes};
 use filejobs_crd::{
     FIELD_MANAGER, FINALIZER, FileJob, FileJobSpec, JOB_ID_LABEL, Source, UploadSource,
 };
@@ -82,7 +82,7 @@ pub(crate) async fn run(
         if let Err(error) = done {
             tracing::warn!(
                 reason = error.reason(),
-                error = error.chain(),
+                error = causes::chain(&error),
                 "an upload's object could not be made; it is tried again"
             );
         }
@@ -170,7 +170,7 @@ async fn make(context: &Context, refusals: &mut Refusals, job: &Job) -> Result<b
         }
         Err(error) if is_forbidden(&error) => {
             refusals.note(namespace, Refusal::Forbidden);
-            let error = Error::cluster("to make an object")(error).chain();
+            let error = causes::chain(&Error::cluster("to make an object")(error));
             tracing::warn!(job.id = %job.id, namespace, error, "a namespace takes no object");
             Ok(false)
         }

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use filejobs_core::causes;
 use filejobs_store_postgres::objects::ObjectLink;
 use kube::api::PartialObjectMeta;
 use tokio::sync::mpsc;
@@ -40,7 +41,7 @@ pub(crate) async fn run(
         if let Err(error) = done {
             tracing::warn!(
                 reason = error.reason(),
-                error = error.chain(),
+                error = causes::chain(&error),
                 "jobs of objects that are gone could not be removed; it is tried again"
             );
         }

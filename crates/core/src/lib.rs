@@ -3,8 +3,9 @@
 //! Everything here can be tested by calling it. What a state may become lives in [`job`] and [`task`];
 //! what a table must look like in [`schema`]; what can be wrong with a row in [`finding`] and with a
 //! whole file in [`failure`]; how big anything may grow in [`limits`], how much may run at a time in [`quotas`];
-//! why a job waits in [`waiting`].
+//! why a job waits in [`waiting`]; what stands behind an error in [`causes`].
 
+pub mod causes;
 pub mod export;
 pub mod failure;
 pub mod file;

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use filejobs_core::Limits;
+use filejobs_core::{Limits, causes};
 use rustix::process::{Resource, Rlimit, Signal};
 
 use crate::task::{self, Control, Progress, Request, RunResult, outputs};
@@ -131,13 +131,7 @@ pub fn serve() -> u8 {
     let Err(error) = run() else {
         return exit::ENDED;
     };
-    let mut line = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
+    let line = causes::chain(&error);
     // Nobody is left to tell when this fails, too.
     let _ = writeln!(io::stderr(), "{line}");
     error.exit_code()

@@ -12,6 +12,7 @@ use std::sync::{Arc, Once};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, ClientBuilder, redirect};
 use tokio::sync::Semaphore;
 use url::Host;
 
@@ -104,6 +105,32 @@ impl Guard {
             .iter()
             .any(|network| network.contains(&address))
             || is_public(address)
+    }
+
+    /// A client of which every connection is checked anew: none is kept, none goes by a proxy, and no redirect is followed.
+    /// `more` sets what it is for. Where no root certificates are found it speaks plain HTTP alone, and `fails` is what
+    /// will fail then.
+    pub fn client(
+        &self,
+        more: impl Fn(ClientBuilder) -> ClientBuilder,
+        fails: &str,
+    ) -> reqwest::Result<Client> {
+        install_tls();
+        let builder = || {
+            let builder = Client::builder()
+                .user_agent(concat!("filejobs/", env!("CARGO_PKG_VERSION")))
+                .redirect(redirect::Policy::none())
+                .no_proxy()
+                .http1_only()
+                .pool_max_idle_per_host(0)
+                .retry(reqwest::retry::never())
+                .dns_resolver(self.clone());
+            more(builder)
+        };
+        builder().build().or_else(|error| {
+            tracing::warn!(%error, "no root certificates were found: {fails} will fail");
+            builder().tls_certs_only([]).build()
+        })
     }
 
     /// Refuses a host that is an address already: the connector resolves no such host, so that nothing else would

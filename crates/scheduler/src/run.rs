@@ -3,7 +3,7 @@
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use filejobs_core::ErrorClass;
+use filejobs_core::{ErrorClass, causes};
 use filejobs_metrics::table;
 
 use crate::config::{Backends, Config};
@@ -61,14 +61,7 @@ impl Step {
             Self::Queue(_) => "redis",
             Self::Blobs(_) => "storage",
         }]);
-        let mut cause = String::new();
-        let mut next = std::error::Error::source(self);
-        while let Some(error) = next {
-            cause.push_str(": ");
-            cause.push_str(&error.to_string());
-            next = error.source();
-        }
-        tracing::warn!("{what}: {self}{cause}");
+        tracing::warn!("{what}: {}", causes::chain(self));
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
+use filejobs_core::causes;
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
@@ -204,15 +205,7 @@ impl Problem {
 
     /// The cause and its causes in one line, for the log.
     pub(crate) fn cause_chain(&self) -> Option<String> {
-        let first: &(dyn std::error::Error + 'static) = self.0.cause.as_deref()?;
-        let mut text = first.to_string();
-        let mut next = first.source();
-        while let Some(cause) = next {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            next = cause.source();
-        }
-        Some(text)
+        self.0.cause.as_deref().map(|cause| causes::chain(cause))
     }
 
     /// The body as JSON.

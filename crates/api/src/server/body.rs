@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use filejobs_core::causes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
@@ -27,14 +28,7 @@ struct IdleTimeout;
 
 /// Whether an error of a body, or one of its causes, says that the client stopped sending.
 pub(crate) fn is_idle_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.is::<IdleTimeout>() {
-            return true;
-        }
-        next = error.source();
-    }
-    false
+    causes::find::<IdleTimeout>(error).is_some()
 }
 
 /// What a client that stopped sending is answered with.

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use filejobs_blobs::Blobs;
+use filejobs_core::causes;
 use filejobs_queue::Queue;
 use filejobs_store::Store;
 use futures::FutureExt;
@@ -100,15 +101,15 @@ impl Probes {
     ) -> Self {
         let db = move || {
             let store = Arc::clone(&store);
-            async move { store.ping().await.map_err(|e| chain(&e)) }.boxed()
+            async move { store.ping().await.map_err(|e| causes::chain(&e)) }.boxed()
         };
         let redis = move || {
             let queue = Arc::clone(&queue);
-            async move { queue.ping().await.map_err(|e| chain(&e)) }.boxed()
+            async move { queue.ping().await.map_err(|e| causes::chain(&e)) }.boxed()
         };
         let storage = move || {
             let blobs = blobs.clone();
-            async move { blobs.ping().await.map_err(|e| chain(&e)) }.boxed()
+            async move { blobs.ping().await.map_err(|e| causes::chain(&e)) }.boxed()
         };
         Self {
             db: Probe::new("db", backends.db, db),
@@ -126,17 +127,6 @@ impl Probes {
         );
         [db, redis, storage]
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 type Ping = dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync;

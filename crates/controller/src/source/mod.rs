@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use ::bytes::Bytes;
 use filejobs_blobs::upload_key;
-use filejobs_core::{FileName, FileType, Limits};
+use filejobs_core::{FileName, FileType, Limits, causes};
 use filejobs_crd::Reason;
 use filejobs_store::{NewJob, NewTask, TaskKind};
 use filejobs_store_postgres::objects::Linking;
@@ -223,7 +223,7 @@ fn settle(context: &Context, object: &Object, entry: &mut Entry, failure: Failur
         Failure::Later(rejection) => rejection,
         Failure::Ours(error) => {
             let object = object.key();
-            tracing::warn!(%object, error = error.chain(), "a file could not be fetched");
+            tracing::warn!(%object, error = causes::chain(&error), "a file could not be fetched");
             let message =
                 "The service's own database or storage does not answer; it is tried again.";
             Rejection::new(Reason::BackendUnavailable, message)

@@ -1,13 +1,12 @@
 //! An https address, through the guard that keeps webhooks off the operator's own network.
 
-use std::error::Error as _;
 use std::time::Duration;
 
+use filejobs_core::causes;
 use filejobs_crd::Reason;
 use filejobs_scheduler::guard::{Allowed, Guard, Refused, Unresolved};
 use futures::{StreamExt as _, TryStreamExt as _};
-use reqwest::StatusCode;
-use reqwest::redirect;
+use reqwest::{ClientBuilder, StatusCode};
 use url::Url;
 
 use super::{Failure, Incoming};
@@ -27,25 +26,12 @@ pub(crate) struct Http {
 impl Http {
     /// A client whose connections are each checked anew, and that follows nobody anywhere.
     pub(crate) fn new(allowed: &[Allowed]) -> Result<Self, Error> {
-        filejobs_scheduler::guard::install_tls();
         let guard = Guard::new(allowed);
-        let builder = || {
-            reqwest::Client::builder()
-                .user_agent(concat!("filejobs/", env!("CARGO_PKG_VERSION")))
-                .redirect(redirect::Policy::none())
-                .no_proxy()
-                .http1_only()
-                .https_only(true)
-                .pool_max_idle_per_host(0)
-                .retry(reqwest::retry::never())
-                .connect_timeout(CONNECT)
-                .read_timeout(SILENCE)
-                .dns_resolver(guard.clone())
+        let more = |builder: ClientBuilder| {
+            let builder = builder.https_only(true).connect_timeout(CONNECT);
+            builder.read_timeout(SILENCE)
         };
-        let client = builder().build().or_else(|error| {
-            tracing::warn!(%error, "no root certificates were found: `url` sources will fail");
-            builder().tls_certs_only([]).build()
-        });
+        let client = guard.client(more, "`url` sources");
         Ok(Self {
             client: client.map_err(Error::Client)?,
             guard,
@@ -57,12 +43,6 @@ impl Http {
         let unusable =
             |_| Failure::never(Reason::SourceRefused, "`source.url` is no https address.");
         let url = Url::parse(address).map_err(unusable)?;
-        let refused = || {
-            Failure::never(
-                Reason::SourceRefused,
-                "The address leads to a private network, which is not fetched from.",
-            )
-        };
         if let Some(host) = url.host() {
             self.guard
                 .check_literal(&host)
@@ -86,6 +66,11 @@ impl Http {
             .boxed();
         Ok(Incoming { name, bytes })
     }
+}
+
+fn refused() -> Failure {
+    let told = "The address leads to a private network, which is not fetched from.";
+    Failure::never(Reason::SourceRefused, told)
 }
 
 fn check(status: StatusCode) -> Result<(), Failure> {
@@ -117,17 +102,12 @@ fn check(status: StatusCode) -> Result<(), Failure> {
 
 /// What a failed request means. Nothing of its text is shown: it may name hosts.
 fn failure(error: &reqwest::Error) -> Failure {
-    let mut next = error.source();
-    while let Some(cause) = next {
-        if cause.is::<Refused>() {
-            let told = "The address leads to a private network, which is not fetched from.";
-            return Failure::never(Reason::SourceRefused, told);
-        }
-        if cause.is::<Unresolved>() {
-            let told = "The address's host has no entry in the name service; it is tried again.";
-            return Failure::later(Reason::SourceUnavailable, told);
-        }
-        next = cause.source();
+    if causes::find::<Refused>(error).is_some() {
+        return refused();
+    }
+    if causes::find::<Unresolved>(error).is_some() {
+        let told = "The address's host has no entry in the name service; it is tried again.";
+        return Failure::later(Reason::SourceUnavailable, told);
     }
     let told = "The address does not answer as it should; it is tried again.";
     Failure::later(Reason::SourceUnavailable, told)

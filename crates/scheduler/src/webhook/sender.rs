@@ -1,17 +1,15 @@
 //! Sends one webhook once.
 
-use std::error::Error as StdError;
 use std::time::Duration;
 
-use filejobs_core::WebhookUrl;
+use filejobs_core::{WebhookUrl, causes};
 use filejobs_store::Delivery;
 use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::redirect;
 
 use super::schedule::{Answer, Reason};
 use super::settings::{Config, Secret};
-use crate::guard::{Guard, Refused, Unresolved, install_tls};
+use crate::guard::{Guard, Refused, Unresolved};
 
 /// The client for webhooks could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -29,23 +27,9 @@ pub struct Sender {
 impl Sender {
     /// A sender with its own connections: none is kept open, so that each is checked anew.
     pub fn new(config: &Config) -> Result<Self, ClientError> {
-        install_tls();
         let guard = Guard::new(&config.allowed);
-        let builder = || {
-            reqwest::Client::builder()
-                .user_agent(concat!("filejobs/", env!("CARGO_PKG_VERSION")))
-                .redirect(redirect::Policy::none())
-                .no_proxy()
-                .http1_only()
-                .pool_max_idle_per_host(0)
-                .retry(reqwest::retry::never())
-                .dns_resolver(guard.clone())
-        };
         // A machine without root certificates can still reach receivers that speak plain HTTP.
-        let client = builder().build().or_else(|error| {
-            tracing::warn!(%error, "no root certificates were found: webhooks to https addresses will fail");
-            builder().tls_certs_only([]).build()
-        });
+        let client = guard.client(|builder| builder, "webhooks to https addresses");
         Ok(Self {
             client: client.map_err(ClientError)?,
             guard,
@@ -100,9 +84,9 @@ impl Sender {
 
 /// Why there was no answer.
 fn reason(error: &reqwest::Error) -> Reason {
-    if has_cause::<Refused>(error) {
+    if causes::find::<Refused>(error).is_some() {
         Reason::Refused
-    } else if has_cause::<Unresolved>(error) {
+    } else if causes::find::<Unresolved>(error).is_some() {
         Reason::Name
     } else if error.is_timeout() {
         Reason::Timeout
@@ -113,17 +97,6 @@ fn reason(error: &reqwest::Error) -> Reason {
     } else {
         Reason::Protocol
     }
-}
-
-fn has_cause<T: StdError + 'static>(error: &reqwest::Error) -> bool {
-    let mut next = error.source();
-    while let Some(cause) = next {
-        if cause.is::<T>() {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
 }
 
 #[cfg(test)]
