@@ -1,7 +1,8 @@
 //! Objects and jobs for the tests of what is pure.
 
-use filejobs_core::{FileType, JobState, Options};
+use filejobs_core::JobState;
 use filejobs_crd::{FINALIZER, FileJob};
+use filejobs_store::conformance::sample_job;
 use filejobs_store::{Job, TaskCounts};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -35,33 +36,8 @@ pub(crate) fn job(status: JobState) -> Job {
     Job {
         id: "019b76da-a800-7111-8222-333344445555".parse().unwrap(),
         namespace: "team-a".parse().unwrap(),
-        filename: "orders.csv".to_owned(),
-        blob: "uploads/orders.csv".to_owned(),
-        file_size: 100,
-        file_type: FileType::Csv,
-        sha256: "0".repeat(64),
         status,
-        outcome: None,
-        failure_class: None,
-        failure_code: None,
-        error_message: None,
-        rows_total: None,
-        rows_processed: 0,
-        rows_failed: 0,
-        bytes_processed: 0,
-        errors_by_code: filejobs_core::finding::CodeCounts::default(),
-        errors_stored: 0,
-        errors_truncated: false,
-        tally: None,
-        facts: None,
-        options: Options::default(),
-        schema: None,
-        processor: json!({"type": "import"}),
-        webhook_url: None,
-        priority: 0,
         findings_max: 1_000,
-        attempt: 0,
-        generation: 0,
         tasks: TaskCounts {
             total: 1,
             done: 0,
@@ -69,9 +45,7 @@ pub(crate) fn job(status: JobState) -> Job {
         },
         created_at: at(0),
         queued_at: at(10),
-        started_at: None,
-        completed_at: None,
         updated_at: at(10),
-        last_event: 1,
+        ..sample_job()
     }
 }

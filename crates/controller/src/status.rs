@@ -213,7 +213,7 @@ fn of_job(
         reason: Some(shown.0.to_string()),
         job_id: Some(job.id.to_string()),
         file: Some(job.filename.chars().take(255).collect()),
-        progress: Some(format!("{}%", progress(job))),
+        progress: Some(format!("{}%", job.progress())),
         rows: Some(rows(job)),
         tasks: Some(Tasks {
             total: job.tasks.total,
@@ -290,19 +290,6 @@ fn ending(job: &Job) -> (Reason, String) {
         JobState::Queued | JobState::Processing | JobState::Suspended => {
             (Reason::InProgress, String::new())
         }
-    }
-}
-
-/// Whole percent, as the API shows it: of the rows where their number is known, else of the bytes; 100 only at the end.
-fn progress(job: &Job) -> u64 {
-    let part = |done: u64, all: u64| match all {
-        0 => 0,
-        all => (done.saturating_mul(100) / all).min(99),
-    };
-    match (job.status, job.rows_total) {
-        (JobState::Completed, _) => 100,
-        (_, Some(total)) if total > 0 => part(job.rows_processed, total),
-        _ => part(job.bytes_processed, job.file_size),
     }
 }
 

@@ -8,8 +8,8 @@ use filejobs_core::quotas::Load;
 use filejobs_core::report::{Facts, Tally};
 pub use filejobs_core::task::Ticket;
 use filejobs_core::{
-    FileType, Finding, FindingCode, Grant, JobId, JobState, KeyHash, KeyName, KeyPrefix, Namespace,
-    Options, Outcome, TableSchema, TaskId, WorkerId,
+    FileType, Finding, FindingCode, Grant, JobId, JobState, KeyHash, KeyName, KeyPrefix, Limits,
+    Namespace, Options, Outcome, TableSchema, TaskId, WorkerId,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -162,6 +162,16 @@ impl TaskKind {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Whole, Self::Plan, Self::Piece];
 
+    /// What is to be done first with a file of `size` bytes: large CSV files are cut; workbooks are not.
+    #[must_use]
+    pub fn first(kind: FileType, size: u64, limits: &Limits) -> Self {
+        if kind == FileType::Csv && size > limits.split_bytes {
+            Self::Plan
+        } else {
+            Self::Whole
+        }
+    }
+
     /// The name as it stands in the database.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -248,6 +258,25 @@ pub struct Job {
     pub updated_at: Timestamp,
     /// Id of its newest event.
     pub last_event: u64,
+}
+
+impl Job {
+    /// How far it has got, in percent. 100 is kept for the end: a file can grow no further, but work can.
+    #[must_use]
+    pub fn progress(&self) -> u8 {
+        if self.status == JobState::Completed {
+            return 100;
+        }
+        let part = |done: u64, all: u64| match all {
+            0 => 0,
+            all => (u128::from(done) * 100 / u128::from(all)).min(99) as u8,
+        };
+        match self.rows_total {
+            // The size of a planned file is known in rows, which the plan's own reading does not move.
+            Some(total) if total > 0 => part(self.rows_processed, total),
+            _ => part(self.bytes_processed, self.file_size),
+        }
+    }
 }
 
 /// A job's tasks, counted.
@@ -654,4 +683,19 @@ pub struct StoredApiKey {
     pub revoked_at: Option<Timestamp>,
     /// When it was last noted as used.
     pub last_used_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_large_csv_files_are_planned() {
+        let limits = Limits::default();
+        let large = limits.split_bytes + 1;
+        let first = |kind, size| TaskKind::first(kind, size, &limits);
+        assert_eq!(first(FileType::Csv, large), TaskKind::Plan);
+        assert_eq!(first(FileType::Csv, large - 1), TaskKind::Whole);
+        assert_eq!(first(FileType::Xlsx, large), TaskKind::Whole);
+    }
 }

@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::{
-    Claimed, DeadLetter, Delivery, DeliveryAttempt, Event, Expired, Job, Running, StoredApiKey,
-    StoredPart, TaskCounts, TaskKind, Ticket, Waiting, WorkerInfo,
+    Claimed, DeadLetter, Delivery, DeliveryAttempt, Event, Expired, Job, Remains, Running,
+    StoredApiKey, StoredPart, TaskCounts, TaskKind, Ticket, Tombstone, Waiting, WorkerInfo,
 };
 
 /// A stored value that cannot be read back.
@@ -392,6 +392,38 @@ impl<T: StoredTime> WaitingRow<T> {
             begun: self.processing || busy.jobs.contains(&self.job),
             namespace_busy: row.number("state", namespace_busy.unwrap_or(0))?,
             namespace: row.word("namespace", &self.namespace)?,
+        })
+    }
+}
+
+/// What is to be removed from the storage: of a deleted job, or the file of a completed one.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the columns are described in the migrations")]
+pub struct TombstoneRow {
+    pub job: Uuid,
+    pub blob: String,
+    /// Whether only the file goes.
+    pub upload: bool,
+    pub tries: i64,
+}
+
+impl TombstoneRow {
+    /// What it remembers.
+    pub fn read(self) -> Result<Tombstone> {
+        let id = JobId::from_uuid(self.job);
+        let row = Reading {
+            table: "tombstones",
+            row: &id,
+        };
+        Ok(Tombstone {
+            id,
+            blob: self.blob,
+            remains: if self.upload {
+                Remains::Upload
+            } else {
+                Remains::Job
+            },
+            tries: row.number("tries", self.tries)?,
         })
     }
 }

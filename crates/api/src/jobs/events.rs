@@ -21,7 +21,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::{Instant, timeout_at};
 use utoipa::IntoParams;
 
-use super::view::{self, Speed};
+use super::view::Speed;
 use crate::App;
 use crate::download::BodyError;
 use crate::extract::accept::{JSON, negotiate};
@@ -303,7 +303,7 @@ impl Feed {
         let now = json!({
             "job_id": self.id,
             "status": job.status,
-            "progress": view::progress(job),
+            "progress": job.progress(),
             "rows_total": job.rows_total,
             "rows_processed": job.rows_processed,
             "rows_failed": job.rows_failed,

@@ -141,7 +141,7 @@ impl From<filejobs_store::Job> for Job {
         let speed = Speed::of(&job);
         Self {
             id: job.id.to_string(),
-            progress: progress(&job),
+            progress: job.progress(),
             rows_per_second: speed.rows_per_second,
             eta_seconds: speed.eta_seconds,
             links: Links::of(&path(job.id)),
@@ -247,22 +247,6 @@ impl IntoResponse for Job {
     }
 }
 
-/// How far a job has got, in percent. 100 is kept for the end: a file can grow no further, but work can.
-pub(crate) fn progress(job: &filejobs_store::Job) -> u8 {
-    if job.status == JobState::Completed {
-        return 100;
-    }
-    let part = |done: u64, all: u64| match all {
-        0 => 0,
-        all => (u128::from(done) * 100 / u128::from(all)).min(99) as u8,
-    };
-    match job.rows_total {
-        // The size of a planned file is known in rows, which the plan's own reading does not move.
-        Some(total) if total > 0 => part(job.rows_processed, total),
-        _ => part(job.bytes_processed, job.file_size),
-    }
-}
-
 /// How fast a job goes. Both figures count up to the job's last change, not to the clock, so that the same job
 /// gives the same bytes and entity tag.
 pub(crate) struct Speed {
@@ -345,13 +329,13 @@ mod tests {
     fn progress_reaches_a_hundred_only_at_the_end() {
         use JobState::{Completed, Processing, Queued};
 
-        let mut job = crate::tests::sample_job();
+        let mut job = filejobs_store::conformance::sample_job();
         let mut at = |bytes, rows, total, status| {
             job.bytes_processed = bytes;
             job.rows_processed = rows;
             job.rows_total = total;
             job.status = status;
-            progress(&job)
+            job.progress()
         };
         assert_eq!(at(0, 0, None, Queued), 0);
         assert_eq!(at(50, 5, None, Processing), 50);

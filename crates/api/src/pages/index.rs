@@ -13,7 +13,6 @@ use super::show::{self, Badge, Moment};
 use crate::App;
 use crate::auth::Caller;
 use crate::extract::query::Query;
-use crate::jobs::view;
 use crate::problem::Problem;
 
 /// Jobs to a page.
@@ -117,7 +116,7 @@ fn row(job: &filejobs_store::Job) -> Row {
         href: format!("/jobs/{}", job.id),
         filename: show::text(&job.filename),
         badge: show::badge(job.status, job.outcome),
-        progress: view::progress(job),
+        progress: job.progress(),
         took: job.status.is_terminal().then(|| took(job)),
         rows: show::count(job.rows_processed),
         failed: show::count(job.rows_failed),

@@ -138,7 +138,7 @@ fn render(job: &Job, code: Option<FindingCode>, findings: Vec<Finding>, pager: P
         events: (!job.status.is_terminal())
             .then(|| format!("/api/jobs/{}/events?after={}", job.id, job.last_event)),
         failure: failure(job),
-        progress: view::progress(job),
+        progress: job.progress(),
         live: words::live(job),
         figures: words::figures(job),
         actions: offers::actions(job),

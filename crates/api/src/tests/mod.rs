@@ -18,9 +18,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use filejobs_blobs::Blobs;
 use filejobs_core::sources::{Clock, Fixed};
-use filejobs_core::{FileType, JobId, JobState, Limits, Options, Sources};
+use filejobs_core::{JobId, Limits, Sources};
 use filejobs_queue::Memory;
-use filejobs_store::{Job, Store, TaskCounts};
+use filejobs_store::Store;
 use filejobs_store_sqlite::SqliteStore;
 use filejobs_testkit::disk::files_below;
 use http::Method;
@@ -292,47 +292,4 @@ pub(crate) fn many_rows() -> (String, Vec<String>) {
         writeln!(text, "{row},\"{name}\"").unwrap();
     }
     (text, rejected)
-}
-
-/// A job as the store knows it.
-pub(crate) fn sample_job() -> Job {
-    let at: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
-    Job {
-        id: "0190f5a4-7c2e-7d3a-9b1c-2f6e8a4d5c6b".parse().unwrap(),
-        namespace: "default".parse().unwrap(),
-        filename: "orders.csv".to_owned(),
-        blob: "uploads/orders.csv".to_owned(),
-        file_size: 100,
-        file_type: FileType::Csv,
-        sha256: "0".repeat(64),
-        status: JobState::Queued,
-        outcome: None,
-        failure_class: None,
-        failure_code: None,
-        error_message: None,
-        rows_total: None,
-        rows_processed: 0,
-        rows_failed: 0,
-        bytes_processed: 0,
-        errors_by_code: filejobs_core::finding::CodeCounts::default(),
-        errors_stored: 0,
-        errors_truncated: false,
-        tally: None,
-        facts: None,
-        options: Options::default(),
-        schema: None,
-        processor: serde_json::json!({"type": "import"}),
-        webhook_url: None,
-        priority: 0,
-        findings_max: 100,
-        attempt: 0,
-        generation: 0,
-        tasks: TaskCounts::default(),
-        created_at: at,
-        queued_at: at,
-        started_at: None,
-        completed_at: None,
-        updated_at: at,
-        last_event: 1,
-    }
 }

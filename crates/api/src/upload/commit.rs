@@ -1,6 +1,6 @@
 //! Makes a job of a form that has come in full.
 
-use filejobs_core::{FileType, JobId, Limits, Namespace};
+use filejobs_core::{JobId, Namespace};
 use filejobs_store::{Error, Idempotency, Job, NewJob, NewTask, TaskKind};
 
 use super::fields::Fields;
@@ -137,32 +137,9 @@ async fn uncertain(app: &App, id: JobId, blob: &str, error: Error) -> Result<Job
 fn first_task(app: &App, file: &Received) -> NewTask {
     NewTask {
         id: app.sources().task_id(),
-        kind: kind(file.kind, file.complete.size, app.limits()),
+        kind: TaskKind::first(file.kind, file.complete.size, app.limits()),
         index: 0,
         piece: file.complete.sums.to_task(),
         bytes: file.complete.size,
-    }
-}
-
-/// Large CSV files are cut; workbooks are not.
-fn kind(kind: FileType, size: u64, limits: &Limits) -> TaskKind {
-    if kind == FileType::Csv && size > limits.split_bytes {
-        TaskKind::Plan
-    } else {
-        TaskKind::Whole
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_large_csv_files_are_planned() {
-        let limits = Limits::default();
-        let large = limits.split_bytes + 1;
-        assert_eq!(kind(FileType::Csv, large, &limits), TaskKind::Plan);
-        assert_eq!(kind(FileType::Csv, large - 1, &limits), TaskKind::Whole);
-        assert_eq!(kind(FileType::Xlsx, large, &limits), TaskKind::Whole);
     }
 }

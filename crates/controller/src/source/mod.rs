@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use ::bytes::Bytes;
 use filejobs_blobs::upload_key;
-use filejobs_core::{FileName, FileType, Limits, causes};
+use filejobs_core::{FileName, FileType, causes};
 use filejobs_crd::Reason;
 use filejobs_store::{NewJob, NewTask, TaskKind};
 use filejobs_store_postgres::objects::Linking;
@@ -322,7 +322,7 @@ fn new_job(
         id: object.id,
         task: NewTask {
             id: context.backends.sources.task_id(),
-            kind: task_kind(kind, complete.size, limits),
+            kind: TaskKind::first(kind, complete.size, limits),
             index: 0,
             piece: complete.sums.to_task(),
             bytes: complete.size,
@@ -341,14 +341,5 @@ fn new_job(
         findings_max: limits.findings_per_job,
         idempotency: None,
         queued_max: Some(limits.queued_jobs),
-    }
-}
-
-/// Large CSV files are cut; workbooks are not. The same as for uploads.
-fn task_kind(kind: FileType, size: u64, limits: &Limits) -> TaskKind {
-    if kind == FileType::Csv && size > limits.split_bytes {
-        TaskKind::Plan
-    } else {
-        TaskKind::Whole
     }
 }

@@ -2,39 +2,17 @@
 
 use std::time::Duration;
 
-use filejobs_core::report::{Facts, Tally};
 use filejobs_core::{JobId, JobState, Quotas};
-use filejobs_store::{Claimed, NewTask, PlanCommit, TaskCommit, TaskKind};
+use filejobs_store::conformance::{effects, facts, tally};
+use filejobs_store::{Claimed, NewTask, PlanCommit, TaskKind};
 
 use crate::fixture::{LONG, Service, config, eventually};
 
-/// Nothing is known of the table.
-fn facts() -> Facts {
-    Facts {
-        layout: None,
-        schema: None,
-        schema_inferred: false,
-    }
-}
-
 /// Commits a task of one row.
 async fn commit(service: &Service, claimed: &Claimed) {
-    let commit = TaskCommit {
-        facts: facts(),
-        tally: Tally {
-            rows_processed: 1,
-            rows_valid: 1,
-            ..Tally::default()
-        },
-        parts: Vec::new(),
-        rejected: None,
-        findings: None,
-        processor: serde_json::Value::Null,
-        spends_upload: false,
-    };
     let committed = service
         .store()
-        .commit(claimed.task, claimed.attempt, commit);
+        .commit(claimed.task, claimed.attempt, effects(1, 0));
     committed.await.unwrap();
 }
 
@@ -42,7 +20,7 @@ async fn commit(service: &Service, claimed: &Claimed) {
 async fn commit_plan(service: &Service, claimed: &Claimed, pieces: u32) {
     let plan = PlanCommit {
         facts: facts(),
-        tally: Tally::default(),
+        tally: tally(0, 0),
         rows_total: pieces.into(),
         pieces: (0..pieces)
             .map(|index| NewTask {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use filejobs_blobs::{Blobs, Credentials, S3Config};
 use filejobs_core::JobId;
-use filejobs_core::report::{Facts, Tally};
 use filejobs_scheduler::Config;
-use filejobs_store::{Remains, TaskCommit};
+use filejobs_store::Remains;
+use filejobs_store::conformance::effects;
 use filejobs_testkit::proxy::{Link, Proxy};
 use filejobs_testkit::s3::{KEY_ID, S3Server, SECRET};
 
@@ -38,23 +38,8 @@ async fn a_deleted_job_leaves_no_blob() {
 async fn complete_and_spend(service: &Service, job: JobId) {
     let claimed = service.claim(LONG).await;
     assert_eq!(claimed.job.id, job);
-    let commit = TaskCommit {
-        facts: Facts {
-            layout: None,
-            schema: None,
-            schema_inferred: false,
-        },
-        tally: Tally {
-            rows_processed: 1,
-            rows_valid: 1,
-            ..Tally::default()
-        },
-        parts: Vec::new(),
-        rejected: None,
-        findings: None,
-        processor: serde_json::Value::Null,
-        spends_upload: true,
-    };
+    let mut commit = effects(1, 0);
+    commit.spends_upload = true;
     let committed = service.store().commit(claimed.task, 1, commit).await;
     committed.unwrap();
 }

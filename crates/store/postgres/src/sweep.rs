@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use filejobs_core::JobId;
-use filejobs_store::rows::{Reading, int};
+use filejobs_store::rows::{TombstoneRow, int};
 use filejobs_store::{Job, Remains, Tombstone};
 
 use crate::database::Unit;
@@ -122,23 +122,15 @@ pub(crate) async fn tombstones(unit: &mut Unit, limit: u32) -> Result<Vec<Tombst
     .fetch_all(&mut *unit.connection)
     .await?;
     let read = rows.into_iter().map(|found| {
-        let id = JobId::from_uuid(found.job);
-        let row = Reading {
-            table: "tombstones",
-            row: &id,
-        };
-        Ok(Tombstone {
-            id,
+        let row = TombstoneRow {
+            job: found.job,
             blob: found.blob,
-            remains: if found.upload {
-                Remains::Upload
-            } else {
-                Remains::Job
-            },
-            tries: row.number("tries", found.tries.into())?,
-        })
+            upload: found.upload,
+            tries: found.tries.into(),
+        };
+        row.read()
     });
-    read.collect()
+    Ok(read.collect::<std::result::Result<_, _>>()?)
 }
 
 /// The blobs are gone.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use filejobs_core::JobId;
-use filejobs_store::rows::{Reading, int};
+use filejobs_store::rows::{TombstoneRow, int};
 use filejobs_store::{Job, Remains, Tombstone};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
@@ -108,23 +108,15 @@ pub(crate) async fn tombstones(
     .fetch_all(connection)
     .await?;
     let read = rows.into_iter().map(|found| {
-        let id = JobId::from_uuid(found.job);
-        let row = Reading {
-            table: "tombstones",
-            row: &id,
-        };
-        Ok(Tombstone {
-            id,
+        let row = TombstoneRow {
+            job: found.job,
             blob: found.blob,
-            remains: if found.upload {
-                Remains::Upload
-            } else {
-                Remains::Job
-            },
-            tries: row.number("tries", found.tries)?,
-        })
+            upload: found.upload,
+            tries: found.tries,
+        };
+        row.read()
     });
-    read.collect()
+    Ok(read.collect::<std::result::Result<_, _>>()?)
 }
 
 /// The blobs are gone.

@@ -36,7 +36,8 @@ use filejobs_core::{
 use tempfile::TempDir;
 
 use crate::{
-    Claimed, Job, NewJob, NewTask, PlanCommit, Store, StoredPart, TaskCommit, TaskKind, Ticket,
+    Claimed, Job, NewJob, NewTask, PlanCommit, Store, StoredPart, TaskCommit, TaskCounts, TaskKind,
+    Ticket,
 };
 
 /// Long enough never to run out in a test whose clock stands still.
@@ -257,6 +258,52 @@ pub fn tally(rows: u64, failed: u64) -> Tally {
         errors_by_code,
         errors_stored: failed,
         columns: Vec::new(),
+    }
+}
+
+/// A job of a small CSV file that was just handed in, for tests of what shows jobs.
+#[must_use]
+pub fn sample_job() -> Job {
+    let at = "2026-01-31T12:00:00Z".parse().expect("a time");
+    Job {
+        id: "0190f5a4-7c2e-7d3a-9b1c-2f6e8a4d5c6b"
+            .parse()
+            .expect("an id"),
+        namespace: Namespace::default(),
+        filename: "orders.csv".to_owned(),
+        blob: "uploads/orders.csv".to_owned(),
+        file_size: 100,
+        file_type: FileType::Csv,
+        sha256: "0".repeat(64),
+        status: JobState::Queued,
+        outcome: None,
+        failure_class: None,
+        failure_code: None,
+        error_message: None,
+        rows_total: None,
+        rows_processed: 0,
+        rows_failed: 0,
+        bytes_processed: 0,
+        errors_by_code: CodeCounts::default(),
+        errors_stored: 0,
+        errors_truncated: false,
+        tally: None,
+        facts: None,
+        options: Options::default(),
+        schema: None,
+        processor: serde_json::json!({"type": "import"}),
+        webhook_url: None,
+        priority: 0,
+        findings_max: 100,
+        attempt: 0,
+        generation: 0,
+        tasks: TaskCounts::default(),
+        created_at: at,
+        queued_at: at,
+        started_at: None,
+        completed_at: None,
+        updated_at: at,
+        last_event: 1,
     }
 }
 

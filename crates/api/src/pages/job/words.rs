@@ -47,7 +47,7 @@ pub(super) fn sentence(job: &Job) -> String {
 /// What a screen reader says: each state, and every quarter of the way.
 pub(super) fn announcement(job: &Job, badge: Badge, sentence: &str) -> String {
     match job.status {
-        JobState::Processing => match view::progress(job) / 25 * 25 {
+        JobState::Processing => match job.progress() / 25 * 25 {
             0 => badge.word.to_owned(),
             quarter => format!("{}: {quarter} percent", badge.word),
         },
