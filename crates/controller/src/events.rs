@@ -8,7 +8,6 @@ use std::time::Duration;
 use filejobs_crd::{ConditionType, EventReason, FileJobStatus, Phase, Reason};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource as _;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
@@ -138,14 +137,10 @@ pub(crate) fn told(reason: EventReason, note: impl Into<String>) -> Event {
 
 /// What has happened between two statuses.
 pub(crate) fn of(old: &FileJobStatus, new: &FileJobStatus) -> Vec<Event> {
-    let find = |status: &FileJobStatus, kind: ConditionType| -> Option<Condition> {
-        let mut all = status.conditions.iter();
-        all.find(|one| one.type_ == kind.as_str()).cloned()
-    };
     let became = |kind, status: &str| {
-        let new = find(new, kind).filter(|now| now.status == status)?;
-        let same =
-            find(old, kind).is_some_and(|was| was.status == status && was.reason == new.reason);
+        let new = new.condition(kind).filter(|now| now.status == status)?;
+        let old = old.condition(kind);
+        let same = old.is_some_and(|was| was.status == status && was.reason == new.reason);
         (!same).then_some(new)
     };
     let mut events = Vec::new();

@@ -3,7 +3,9 @@
 //! kube's own helper puts one on every object before it is looked at; ours stands only while there is something to
 //! clean, so that an object that was rejected, or whose job is gone, can be deleted without us.
 
-use filejobs_crd::{FIELD_MANAGER, FINALIZER};
+use filejobs_crd::{FIELD_MANAGER, FINALIZER, FileJob};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
@@ -11,41 +13,69 @@ use crate::context::Context;
 use crate::error::{Error, is_absent};
 use crate::object::Object;
 
+/// Whether it is there.
+pub(crate) fn is_on(metadata: &ObjectMeta) -> bool {
+    let mut finalizers = metadata.finalizers.iter().flatten();
+    finalizers.any(|one| one == FINALIZER)
+}
+
 /// Puts it there. Fails with a conflict when the object has changed since it was seen, or is another one by now.
 pub(crate) async fn add(context: &Context, object: &Object) -> Result<(), Error> {
-    let mut finalizers = finalizers(object);
-    finalizers.push(FINALIZER.to_owned());
-    set(context, object, &finalizers).await
+    let (metadata, name) = (&object.job.metadata, &object.reference.name);
+    let mut finalizers = others(metadata);
+    finalizers.push(FINALIZER);
+    let set = set(&api(context, object), name, metadata, &finalizers).await;
+    set.map_err(Error::cluster(CHANGE))
 }
 
 /// Takes it away; an object that is gone already is fine.
 pub(crate) async fn remove(context: &Context, object: &Object) -> Result<(), Error> {
-    match set(context, object, &finalizers(object)).await {
-        Err(Error::Cluster { source, .. }) if is_absent(&source) => Ok(()),
-        done => done,
+    let (metadata, name) = (&object.job.metadata, &object.reference.name);
+    match take_off(&api(context, object), name, metadata).await {
+        Err(error) if is_absent(&error) => Ok(()),
+        done => done.map_err(Error::cluster(CHANGE)),
     }
 }
 
-/// Everybody else's.
-fn finalizers(object: &Object) -> Vec<String> {
-    let all = object.job.metadata.finalizers.iter().flatten();
-    all.filter(|one| *one != FINALIZER).cloned().collect()
+/// Takes it off an object as it was seen. Fails with a conflict when that has changed since.
+pub(crate) async fn take_off(
+    api: &Api<FileJob>,
+    name: &str,
+    seen: &ObjectMeta,
+) -> Result<(), kube::Error> {
+    set(api, name, seen, &others(seen)).await
 }
 
-async fn set(context: &Context, object: &Object, finalizers: &[String]) -> Result<(), Error> {
+/// What errors say was being done.
+pub(crate) const CHANGE: &str = "to change finalizers";
+
+fn api(context: &Context, object: &Object) -> Api<FileJob> {
+    context.api(&object.reference.namespace)
+}
+
+/// Everybody else's.
+fn others(metadata: &ObjectMeta) -> Vec<&str> {
+    let all = metadata.finalizers.iter().flatten();
+    all.map(String::as_str)
+        .filter(|one| *one != FINALIZER)
+        .collect()
+}
+
+async fn set(
+    api: &Api<FileJob>,
+    name: &str,
+    seen: &ObjectMeta,
+    finalizers: &[&str],
+) -> Result<(), kube::Error> {
     // With the version that was seen, so that nobody's change is taken back; with the uid, so that no namesake is met.
     let patch = Patch::Merge(json!({"metadata": {
-        "uid": object.reference.uid,
-        "resourceVersion": object.job.metadata.resource_version,
-        "finalizers": finalizers,
+        "uid": seen.uid, "resourceVersion": seen.resource_version, "finalizers": finalizers,
     }}));
-    let api = context.api(&object.reference.namespace);
     let parameters = PatchParams {
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    let set = api.patch_metadata(&object.reference.name, &parameters, &patch);
-    set.await
+    api.patch_metadata(name, &parameters, &patch)
+        .await
         .map(drop)
-        .map_err(Error::cluster("to change finalizers"))
 }

@@ -71,9 +71,8 @@ impl Object {
     /// What its status says of itself, as long as it tells of the spec as it is now.
     fn condition(&self, kind: ConditionType) -> Option<&Condition> {
         let status = self.job.status.as_ref()?;
-        let mut all = status.conditions.iter();
-        all.find(|one| one.type_ == kind.as_str())
-            .filter(|_| status.observed_generation == Some(self.generation()))
+        let is_of_now = status.observed_generation == Some(self.generation());
+        status.condition(kind).filter(|_| is_of_now)
     }
 
     /// Why there will be no job for the spec as it is now, where that was found out before: a file that was refused is

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use filejobs_core::failure::{Failure, FailureCode};
 use filejobs_core::{JobId, JobState};
-use filejobs_crd::{EventReason, FINALIZER};
+use filejobs_crd::EventReason;
 use filejobs_store::Job;
 use filejobs_store_postgres::objects::{Applied, ObjectLink};
 use jiff::Timestamp;
 
+use crate::finalizer;
 use crate::object::Object;
 use crate::validate::{Rejection, Wanted, steering};
 
@@ -89,14 +90,9 @@ pub(crate) fn plan(seen: &Seen<'_>) -> Plan {
     }
 }
 
-fn has_finalizer(object: &Object) -> bool {
-    let finalizers = object.job.metadata.finalizers.as_ref();
-    finalizers.is_some_and(|all| all.iter().any(|one| one == FINALIZER))
-}
-
 /// A deleted object: nobody validates it any more, and what was never made is not missed.
 fn cleaning(seen: &Seen<'_>) -> Vec<Step> {
-    if !has_finalizer(seen.object) {
+    if !finalizer::is_on(&seen.object.job.metadata) {
         return Vec::new();
     }
     let job = seen.link.map_or(seen.object.id, |link| link.job);
@@ -148,12 +144,12 @@ fn removed(seen: &Seen<'_>) -> Plan {
 }
 
 fn with_finalizer(object: &Object) -> Vec<Step> {
-    let absent = !has_finalizer(object);
+    let absent = !finalizer::is_on(&object.job.metadata);
     absent.then_some(Step::AddFinalizer).into_iter().collect()
 }
 
 fn without_finalizer(object: &Object) -> Vec<Step> {
-    let there = has_finalizer(object);
+    let there = finalizer::is_on(&object.job.metadata);
     there.then_some(Step::RemoveFinalizer).into_iter().collect()
 }
 

@@ -30,24 +30,23 @@ pub(crate) async fn reconcile(
     guarded: Arc<Guarded>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    let of = reference(&guarded);
-    let looked = look(guarded, &context).await;
+    let looked = look(&guarded, &context).await;
     let result = looked.as_ref().err().map_or("done", Error::result);
     table::RECONCILES.add([result], 1);
     if let Err(error) = &looked
         && error.is_forbidden()
     {
         let event = events::told(EventReason::Forbidden, causes::chain(error));
-        context.teller.publish(event, of);
+        context.teller.publish(event, reference(&guarded));
     }
     looked
 }
 
-async fn look(guarded: Arc<Guarded>, context: &Arc<Context>) -> Result<Action, Error> {
+async fn look(guarded: &Guarded, context: &Arc<Context>) -> Result<Action, Error> {
     let readable = match &guarded.0 {
         Ok(readable) => readable.clone(),
         Err(invalid) => {
-            undecodable(context, invalid, reference(&guarded));
+            undecodable(context, invalid, reference(guarded));
             return Ok(Action::await_change());
         }
     };

@@ -5,17 +5,17 @@
 
 use std::time::Duration;
 
-use filejobs_crd::{FIELD_MANAGER, FINALIZER, FileJob};
+use filejobs_crd::FileJob;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams};
 use kube::{Api, Client};
-use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use crate::config::Watched;
 use crate::error::{Error, is_absent, is_conflict};
+use crate::finalizer;
 
 /// Longest time for all of it.
 const WHOLE: Duration = Duration::from_mins(4);
@@ -83,7 +83,7 @@ async fn let_go_of_all(client: &Client, watched: &Watched) -> Result<u64, Error>
             listed => listed.map_err(Error::cluster("to list objects"))?,
         };
         let held = listed.items.into_iter().map(|object| object.metadata);
-        freed += stream::iter(held.filter(is_held))
+        freed += stream::iter(held.filter(finalizer::is_on))
             .map(|object| let_go(client, object))
             .buffer_unordered(AT_A_TIME)
             .try_fold(0, |sum, freed| async move { Ok(sum + u64::from(freed)) })
@@ -95,35 +95,20 @@ async fn let_go_of_all(client: &Client, watched: &Watched) -> Result<u64, Error>
     }
 }
 
-fn is_held(object: &ObjectMeta) -> bool {
-    let mut finalizers = object.finalizers.iter().flatten();
-    finalizers.any(|one| one == FINALIZER)
-}
-
 /// Takes our finalizer off; whether it was there.
 async fn let_go(client: &Client, mut object: ObjectMeta) -> Result<bool, Error> {
     let name = object.name.take().ok_or(Error::Nameless("name"))?;
     let namespace = object.namespace.take();
     let namespace = namespace.ok_or(Error::Nameless("namespace"))?;
     let objects: Api<FileJob> = Api::namespaced(client.clone(), &namespace);
-    let parameters = PatchParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PatchParams::default()
-    };
     let mut tries = 0;
-    while is_held(&object) {
+    while finalizer::is_on(&object) {
         tries += 1;
-        let others = object.finalizers.iter().flatten();
-        let others: Vec<_> = others.filter(|one| *one != FINALIZER).collect();
-        // With the version that was seen, so that nobody's change is taken back.
-        let patch = Patch::Merge(json!({"metadata": {
-            "uid": object.uid, "resourceVersion": object.resource_version, "finalizers": others,
-        }}));
-        match objects.patch_metadata(&name, &parameters, &patch).await {
+        match finalizer::take_off(&objects, &name, &object).await {
             Err(error) if is_absent(&error) => return Ok(false),
             Err(error) if is_conflict(&error) && tries < TRIES => {}
             patched => {
-                patched.map_err(Error::cluster("to change finalizers"))?;
+                patched.map_err(Error::cluster(finalizer::CHANGE))?;
                 return Ok(true);
             }
         }

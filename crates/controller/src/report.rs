@@ -113,9 +113,8 @@ fn measure(context: &Context, old: &FileJobStatus, job: &Job) {
     let Some(ended) = job.completed_at else {
         return;
     };
-    let kind = ConditionType::Finished.as_str();
-    let mut conditions = old.conditions.iter();
-    if conditions.any(|one| one.type_ == kind && one.status == "True") {
+    let shown = old.condition(ConditionType::Finished);
+    if shown.is_some_and(|one| one.status == "True") {
         return;
     }
     let lag = context.backends.sources.now().duration_since(ended);

@@ -32,7 +32,7 @@ pub(crate) enum Standing<'a> {
 
 /// The conditions of a status, one after the other.
 struct Conditions<'a> {
-    old: &'a [Condition],
+    old: &'a FileJobStatus,
     generation: i64,
     now: Timestamp,
     new: Vec<Condition>,
@@ -41,7 +41,7 @@ struct Conditions<'a> {
 impl Conditions<'_> {
     /// Sets one. It keeps the time of its last transition while its status stays the same.
     fn set(&mut self, kind: ConditionType, status: &str, reason: Reason, message: &str) {
-        let old = self.old.iter().find(|old| old.type_ == kind.as_str());
+        let old = self.old.condition(kind);
         let since = old
             .filter(|old| old.status == status)
             .map_or(Time(seconds(self.now)), |old| {
@@ -82,7 +82,7 @@ pub(crate) fn status(
 ) -> FileJobStatus {
     let old = object.job.status.clone().unwrap_or_default();
     let mut conditions = Conditions {
-        old: &old.conditions,
+        old: &old,
         generation: object.generation(),
         now,
         new: Vec::new(),

@@ -4,11 +4,10 @@
 //! Before a job is removed the API server is asked for its object, and only its word counts: what a watch does not show
 //! may be there all the same.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use filejobs_core::causes;
-use filejobs_store_postgres::objects::ObjectLink;
+use filejobs_store_postgres::objects::{ObjectLink, ObjectRef};
 use kube::api::PartialObjectMeta;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -17,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::drift::Comparison;
 use crate::error::{Error, is_absent};
-use crate::object::{Reader, metadata};
+use crate::object::{self, Reader, metadata};
 use filejobs_crd::FileJob;
 
 /// Links looked at in one go.
@@ -62,15 +61,10 @@ async fn all(context: &Context, reader: &Reader, stop: &CancellationToken) -> Re
     while !stop.is_cancelled() {
         let page = context.objects.links(after, PAGE).await;
         let page = page.map_err(Error::store("to list links"))?;
-        // Read after the links: an object is there before its link is.
-        let there: HashSet<String> = reader
-            .state()
-            .iter()
-            .filter_map(|guarded| metadata(guarded).uid.clone())
-            .collect();
         for link in &page {
             let ours = context.config.watched.includes(&link.object.namespace);
-            if ours && !there.contains(&link.object.uid) {
+            // Looked for after the links were read: an object is there before its link is.
+            if ours && !is_there(reader, &link.object) {
                 let removed = async { remove_if_gone(context, link).await.map(|()| true) };
                 comparison.mend(removed).await;
             }
@@ -81,6 +75,12 @@ async fn all(context: &Context, reader: &Reader, stop: &CancellationToken) -> Re
         }
     }
     context.drift.links(comparison)
+}
+
+/// Whether the watch shows the very object.
+fn is_there(reader: &Reader, object: &ObjectRef) -> bool {
+    let found = reader.get(&object::key(object));
+    found.is_some_and(|found| metadata(&found).uid.as_ref() == Some(&object.uid))
 }
 
 async fn remove_if_gone(context: &Context, link: &ObjectLink) -> Result<(), Error> {

@@ -136,13 +136,10 @@ fn told(problems: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixtures;
 
-    #[expect(clippy::needless_pass_by_value, reason = "called with literals")]
     fn rejected(spec: Value) -> (&'static str, String) {
-        let mut full = json!({"source": {"configMap": {"name": "a", "key": "a.csv"}}});
-        let object = full.as_object_mut().unwrap();
-        object.extend(spec.as_object().unwrap().clone());
-        let spec: FileJobSpec = serde_json::from_value(full).unwrap();
+        let spec = fixtures::object(spec, false).spec;
         let rejection = validate(&spec, &Limits::default()).unwrap_err();
         (rejection.reason.as_str(), rejection.message)
     }

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::reason::ConditionType;
 use crate::schema;
 
 /// Characters of a message.
@@ -79,6 +80,15 @@ pub struct FileJobStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
+}
+
+impl FileJobStatus {
+    /// What it says of a kind.
+    #[must_use]
+    pub fn condition(&self, kind: ConditionType) -> Option<&Condition> {
+        let mut all = self.conditions.iter();
+        all.find(|one| one.type_ == kind.as_str())
+    }
 }
 
 /// Rows, counted

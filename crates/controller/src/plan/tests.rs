@@ -42,19 +42,15 @@ fn steps(object: &FileJob, link: Option<Applied>, job: Option<&Job>) -> Vec<Stri
     planned(object, link, job).0
 }
 
-fn with(spec: Value, finalizer: bool) -> FileJob {
-    object(spec, finalizer)
-}
-
 #[test]
 fn a_new_object_gets_its_finalizer_before_anything_is_made() {
     assert_eq!(
-        steps(&with(json!({}), false), None, None),
+        steps(&object(json!({}), false), None, None),
         ["AddFinalizer", "Fetch"]
     );
     let upload = json!({"source": {"upload": {"id": "0190f5a4-7c2e-7d3a-9b1c-2f6e8a4d5c6b"}}});
     assert_eq!(
-        steps(&with(upload, false), None, None),
+        steps(&object(upload, false), None, None),
         ["AddFinalizer", "Link"]
     );
 }
@@ -63,18 +59,18 @@ fn a_new_object_gets_its_finalizer_before_anything_is_made() {
 fn an_object_that_cannot_be_carried_out_holds_nobody() {
     let bad = json!({"processor": {"type": "shred"}});
     assert_eq!(
-        steps(&with(bad.clone(), false), None, None),
+        steps(&object(bad.clone(), false), None, None),
         ["StopFetching"]
     );
     assert_eq!(
-        steps(&with(bad, true), None, None),
+        steps(&object(bad, true), None, None),
         ["StopFetching", "RemoveFinalizer"]
     );
 }
 
 #[test]
 fn an_object_that_is_cancelled_before_its_job_gets_none() {
-    let cancelled = with(json!({"cancel": true}), true);
+    let cancelled = object(json!({"cancel": true}), true);
     assert_eq!(
         steps(&cancelled, None, None),
         ["StopFetching", "RemoveFinalizer"]
@@ -83,7 +79,7 @@ fn an_object_that_is_cancelled_before_its_job_gets_none() {
 
 #[test]
 fn a_deleted_object_is_cleaned_whatever_its_spec_says() {
-    let mut deleted = with(json!({"processor": {"type": "shred"}}), true);
+    let mut deleted = object(json!({"processor": {"type": "shred"}}), true);
     deleted.metadata.deletion_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
     let cleaned = ["StopFetching", "RemoveJob", "RemoveFinalizer"];
@@ -103,7 +99,7 @@ fn a_deleted_object_is_cleaned_whatever_its_spec_says() {
 #[test]
 fn an_object_that_names_a_foreign_upload_does_not_remove_it() {
     let upload = json!({"source": {"upload": {"id": "0190f5a4-7c2e-7d3a-9b1c-2f6e8a4d5c6b"}}});
-    let mut deleted = with(upload, true);
+    let mut deleted = object(upload, true);
     deleted.metadata.deletion_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
     assert_eq!(
@@ -116,10 +112,10 @@ fn an_object_that_names_a_foreign_upload_does_not_remove_it() {
 fn only_what_changed_in_the_spec_is_carried_out() {
     let queued = fixtures::job(JobState::Queued);
     let held = fixtures::job(JobState::Suspended);
-    let same = with(json!({}), true);
+    let same = object(json!({}), true);
     // Held back by the API, which the spec says nothing about: it stays so.
     assert_eq!(steps(&same, Some(Applied::default()), Some(&held)), [""; 0]);
-    let suspended = with(json!({"suspend": true, "priority": 7}), true);
+    let suspended = object(json!({"suspend": true, "priority": 7}), true);
     assert_eq!(
         steps(&suspended, Some(Applied::default()), Some(&queued)),
         [
@@ -139,7 +135,7 @@ fn only_what_changed_in_the_spec_is_carried_out() {
             "Note(Applied { suspend: false, cancel: false, priority: 0, retries: 0 })"
         ]
     );
-    let cancelled = with(json!({"cancel": true}), true);
+    let cancelled = object(json!({"cancel": true}), true);
     assert_eq!(
         steps(&cancelled, Some(Applied::default()), Some(&queued)),
         [
@@ -151,7 +147,7 @@ fn only_what_changed_in_the_spec_is_carried_out() {
 
 #[test]
 fn a_retry_takes_a_cancelled_job_further_and_no_other() {
-    let retried = with(json!({"retryGeneration": 1}), true);
+    let retried = object(json!({"retryGeneration": 1}), true);
     let was = Applied {
         cancel: true,
         ..Applied::default()
@@ -185,12 +181,12 @@ fn deadlines_and_time_to_live_are_kept_to_the_second() {
     let mut job = fixtures::job(JobState::Queued);
     job.queued_at = at(NOW - 10);
     let applied = Some(Applied::default());
-    let waits = with(json!({"queueDeadlineSeconds": 11}), true);
+    let waits = object(json!({"queueDeadlineSeconds": 11}), true);
     assert_eq!(
         planned(&waits, applied, Some(&job)),
         (vec![], Some(Duration::from_secs(1)))
     );
-    let over = with(json!({"queueDeadlineSeconds": 10}), true);
+    let over = object(json!({"queueDeadlineSeconds": 10}), true);
     assert_eq!(
         steps(&over, applied, Some(&job)),
         [
@@ -199,7 +195,7 @@ fn deadlines_and_time_to_live_are_kept_to_the_second() {
     );
     let mut active = fixtures::job(JobState::Processing);
     active.started_at = Some(at(NOW - 10));
-    let over = with(
+    let over = object(
         json!({"activeDeadlineSeconds": 10, "queueDeadlineSeconds": 1}),
         true,
     );
@@ -212,7 +208,7 @@ fn deadlines_and_time_to_live_are_kept_to_the_second() {
     let mut ended = fixtures::job(JobState::Completed);
     ended.completed_at = Some(at(NOW - 10));
     let spec = |ttl: u32| {
-        with(
+        object(
             json!({"ttlSecondsAfterFinished": ttl, "activeDeadlineSeconds": 1}),
             true,
         )
@@ -227,7 +223,7 @@ fn deadlines_and_time_to_live_are_kept_to_the_second() {
 
 /// An object that shows since `ended` that it has ended, of another generation than its own when `old`.
 fn shows_rejection(spec: Value, ended: i64, old: bool) -> FileJob {
-    let mut object = with(spec, true);
+    let mut object = object(spec, true);
     let condition = |kind: &str, status: &str, reason: &str| {
         json!({"type": kind, "status": status, "reason": reason, "message": "It redirects.",
             "lastTransitionTime": at(ended).to_string()})
@@ -254,7 +250,7 @@ fn a_rejection_stands_until_the_spec_changes() {
     );
     assert_eq!(shown(true).rejection(), None);
     assert_eq!(
-        Object::new(with(json!({}), true)).unwrap().rejection(),
+        Object::new(object(json!({}), true)).unwrap().rejection(),
         None
     );
 }
@@ -280,11 +276,11 @@ fn an_object_without_a_job_goes_when_its_time_is_over() {
 fn an_object_whose_job_is_gone_stays_unless_an_upload_made_it() {
     let applied = Some(Applied::default());
     assert_eq!(
-        steps(&with(json!({}), true), applied, None),
+        steps(&object(json!({}), true), applied, None),
         ["RemoveFinalizer"]
     );
     let upload = json!({"source": {"upload": {"id": "0190f5a4-7c2e-7d3a-9b1c-2f6e8a4d5c6b"}}});
-    let mut made = with(upload, true);
+    let mut made = object(upload, true);
     made.metadata.labels = Some(
         [(
             "filejobs.dev/job-id".to_owned(),

@@ -8,7 +8,7 @@ use kube::Api;
 
 use super::{Failure, Incoming};
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, is_forbidden};
 
 /// Reads it: the API server takes none above a mebibyte.
 pub(super) async fn open(
@@ -18,12 +18,13 @@ pub(super) async fn open(
 ) -> Result<Incoming, Failure> {
     let maps: Api<ConfigMap> = Api::namespaced(context.backends.client.clone(), namespace);
     let found = maps.get_opt(&from.name).await;
-    let found = found.map_err(|error| match &error {
-        kube::Error::Api(status) if status.code == 403 => Failure::later(
-            Reason::SourceRefused,
-            "The controller may not read ConfigMaps of this namespace; its Role needs `get`.",
-        ),
-        _ => Failure::Ours(Error::cluster("to read a ConfigMap")(error)),
+    let found = found.map_err(|error| {
+        if is_forbidden(&error) {
+            let told =
+                "The controller may not read ConfigMaps of this namespace; its Role needs `get`.";
+            return Failure::later(Reason::SourceRefused, told);
+        }
+        Failure::Ours(Error::cluster("to read a ConfigMap")(error))
     })?;
     let (name, key) = (&from.name, &from.key);
     let absent = |what: String| Failure::later(Reason::SourceNotFound, what);
