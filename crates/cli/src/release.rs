@@ -1,10 +1,8 @@
 //! `release`: what is done before an installation in a cluster is taken away.
 
 use clap::Args;
-use filejobs_controller::Watched;
-use filejobs_core::Namespace;
 
-use crate::config::{Problems, given};
+use crate::config::{Problems, given, watched};
 use crate::exit::{Exit, Outcome};
 use crate::terminal;
 
@@ -26,14 +24,7 @@ pub(crate) struct Release {
 impl Release {
     pub(crate) async fn run(&self) -> Outcome {
         let mut problems = Problems::default();
-        let watched = match given(self.watch_namespace.as_deref()).map(str::parse::<Namespace>) {
-            None => Watched::All,
-            Some(Ok(namespace)) => Watched::Namespace(namespace.as_str().to_owned()),
-            Some(Err(problem)) => {
-                problems.add("FILEJOBS_WATCH_NAMESPACE (--watch-namespace)", problem);
-                Watched::All
-            }
-        };
+        let watched = watched(self.watch_namespace.as_deref(), &mut problems);
         problems.finish()?;
         let client = filejobs_controller::client().await?;
         let controllers = given(self.deployment.as_deref());

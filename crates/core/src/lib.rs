@@ -11,6 +11,7 @@ pub mod failure;
 pub mod file;
 pub mod finding;
 pub mod ids;
+pub mod inspect;
 pub mod job;
 pub mod key;
 pub mod limits;

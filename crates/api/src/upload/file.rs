@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use filejobs_blobs::{Complete, Staged, upload_key};
-use filejobs_core::file::SNIFF_BYTES;
-use filejobs_core::{Content, FileName, FileType, JobId, Limits, Namespace};
+use filejobs_core::inspect::{self, Unfit};
+use filejobs_core::{FileName, FileType, JobId, Limits, Namespace};
 
 use super::fields::Fields;
 use super::form::{Receiver, too_large};
@@ -12,14 +12,11 @@ use crate::App;
 use crate::auth::Caller;
 use crate::problem::{Code, FieldError, Place, Problem, queue_full};
 
-/// Checks a file while it comes; holds its first bytes back until they have told what it is.
+/// Checks a file while it comes: its name, its content, its size.
 #[derive(Debug)]
 pub(crate) struct Inspector {
     name: FileName,
-    kind: FileType,
-    head: Vec<u8>,
-    sniffed: bool,
-    left: u64,
+    inner: inspect::Inspector,
 }
 
 impl Inspector {
@@ -35,52 +32,30 @@ impl Inspector {
         };
         Ok(Self {
             name,
-            kind,
-            head: Vec::new(),
-            sniffed: false,
-            left: limits.upload_bytes,
+            inner: inspect::Inspector::new(kind, limits.upload_bytes),
         })
     }
 
     /// Counts a chunk and gives back what can be stored.
     pub(crate) fn take(&mut self, chunk: Bytes, limits: &Limits) -> Result<Bytes, Problem> {
-        self.left = self
-            .left
-            .checked_sub(chunk.len() as u64)
-            .ok_or_else(|| too_large(limits))?;
-        if self.sniffed {
-            return Ok(chunk);
-        }
-        if self.head.is_empty() && chunk.len() >= SNIFF_BYTES {
-            self.sniff(&chunk)?;
-            return Ok(chunk);
-        }
-        self.head.extend_from_slice(&chunk);
-        if self.head.len() < SNIFF_BYTES {
-            return Ok(Bytes::new());
-        }
-        self.end()
+        let taken = self.inner.take(chunk);
+        taken.map_err(|unfit| self.problem(unfit, limits))
     }
 
     /// The file has ended: gives back what was held.
-    pub(crate) fn end(&mut self) -> Result<Bytes, Problem> {
-        let head = std::mem::take(&mut self.head);
-        if !self.sniffed {
-            self.sniff(&head)?;
-        }
-        Ok(Bytes::from(head))
+    pub(crate) fn end(&mut self, limits: &Limits) -> Result<Bytes, Problem> {
+        let rest = self.inner.end();
+        rest.map_err(|unfit| self.problem(unfit, limits))
     }
 
-    fn sniff(&mut self, head: &[u8]) -> Result<(), Problem> {
-        self.sniffed = true;
-        let content = Content::sniff(&head[..head.len().min(SNIFF_BYTES)]);
-        if self.kind.fits(content) {
-            return Ok(());
+    fn problem(&self, unfit: Unfit, limits: &Limits) -> Problem {
+        match unfit {
+            Unfit::TooLarge => too_large(limits),
+            Unfit::Content(content) => unsupported(&format!(
+                "The name of the file ends in `.{}`, but its content is {content}.",
+                self.inner.kind().as_str()
+            )),
         }
-        Err(unsupported(&format!(
-            "The name of the file ends in `.{}`, but its content is {content}.",
-            self.kind.as_str()
-        )))
     }
 }
 
@@ -190,12 +165,12 @@ impl Receiver for Storing<'_> {
             mut staged,
             blob,
         } = open;
-        staged.write(inspector.end()?).await?;
+        staged.write(inspector.end(self.app.limits())?).await?;
         Ok(Received {
             job: self.job,
             blob,
             name: inspector.name,
-            kind: inspector.kind,
+            kind: inspector.inner.kind(),
             complete: staged.complete().await?,
         })
     }

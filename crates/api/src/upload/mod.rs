@@ -222,7 +222,7 @@ pub async fn read_form_for_fuzzing(
                 .0
                 .take()
                 .ok_or_else(|| Problem::internal("not begun"))?;
-            Ok(inspector.end()?.len() as u64)
+            Ok(inspector.end(self.1)?.len() as u64)
         }
     }
 

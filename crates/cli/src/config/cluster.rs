@@ -6,7 +6,7 @@ use filejobs_core::{Limits, Namespace, SchedulerId};
 use filejobs_scheduler::guard::Allowed;
 use url::Url;
 
-use super::{Problems, given, source_stores};
+use super::{Problems, given, source_stores, web_address};
 
 /// Which objects of which cluster.
 #[derive(Debug, Clone, Args)]
@@ -53,24 +53,13 @@ pub(crate) struct Cluster {
 
 impl ClusterArgs {
     pub(crate) fn read(&self, problems: &mut Problems) -> Cluster {
-        let mut namespace = |name, text: &Option<String>| {
-            let text = given(text.as_deref())?;
-            match text.parse::<Namespace>() {
-                Ok(namespace) => Some(namespace.as_str().to_owned()),
-                Err(problem) => {
-                    problems.add(name, problem);
-                    None
-                }
-            }
-        };
-        let watch = "FILEJOBS_WATCH_NAMESPACE (--watch-namespace)";
-        let watched = namespace(watch, &self.watch_namespace);
+        let watched = watched(self.watch_namespace.as_deref(), problems);
         let lease = "FILEJOBS_LEASE_NAMESPACE (--lease-namespace)";
-        let lease_namespace = namespace(lease, &self.lease_namespace);
+        let lease_namespace = namespace(lease, self.lease_namespace.as_deref(), problems);
         let source_allow = "FILEJOBS_SOURCE_ALLOW (--source-allow)";
         let allowed = super::allowed(source_allow, &self.source_allow, problems);
         Cluster {
-            watched: watched.map_or(Watched::All, Watched::Namespace),
+            watched,
             lease_namespace,
             public_url: self.public_url(problems),
             allowed,
@@ -85,8 +74,7 @@ impl ClusterArgs {
     fn public_url(&self, problems: &mut Problems) -> Option<Url> {
         let text = given(self.public_url.as_deref())?;
         // Links are joined to it: its path is a folder.
-        let url = Url::parse(&format!("{}/", text.trim_end_matches('/'))).ok();
-        let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let url = web_address(&format!("{}/", text.trim_end_matches('/')));
         if url.is_none() {
             problems.add(
                 "FILEJOBS_PUBLIC_URL (--public-url)",
@@ -94,6 +82,22 @@ impl ClusterArgs {
             );
         }
         url
+    }
+}
+
+/// Which objects `FILEJOBS_WATCH_NAMESPACE` means.
+pub(crate) fn watched(text: Option<&str>, problems: &mut Problems) -> Watched {
+    let name = "FILEJOBS_WATCH_NAMESPACE (--watch-namespace)";
+    namespace(name, text, problems).map_or(Watched::All, Watched::Namespace)
+}
+
+fn namespace(name: &str, text: Option<&str>, problems: &mut Problems) -> Option<String> {
+    match given(text)?.parse::<Namespace>() {
+        Ok(namespace) => Some(namespace.as_str().to_owned()),
+        Err(problem) => {
+            problems.add(name, problem);
+            None
+        }
     }
 }
 

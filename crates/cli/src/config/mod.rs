@@ -25,9 +25,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use filejobs_scheduler::guard::{Allowed, InvalidAllowed};
+use url::Url;
 
 pub(crate) use access::{Access, AuthMode, Door};
-pub(crate) use cluster::ClusterArgs;
+pub(crate) use cluster::{ClusterArgs, watched};
 pub(crate) use database::{Connections, DatabaseArgs, DatabaseUrl};
 pub(crate) use lifecycle::{Lifecycle, LifecycleArgs, OpsArgs};
 pub(crate) use limits::LimitArgs;
@@ -146,6 +147,12 @@ fn allowed(name: &str, list: &[String], problems: &mut Problems) -> Vec<Allowed>
         }
     }
     allowed
+}
+
+/// An http or https address with a host.
+fn web_address(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok();
+    url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 /// The text, unless it is blank.

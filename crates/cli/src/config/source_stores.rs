@@ -11,7 +11,7 @@ use filejobs_controller::{SourceStore, Stores};
 use filejobs_core::Namespace;
 use serde_json::{Map, Value};
 
-use super::{Problems, given, storage};
+use super::{Problems, given, storage, web_address};
 
 /// The setting, as problems name it.
 const NAME: &str = "FILEJOBS_SOURCE_STORES (--source-stores)";
@@ -100,7 +100,7 @@ impl Entry<'_> {
         let endpoint = self.text("endpoint");
         if endpoint
             .as_deref()
-            .is_some_and(|url| !storage::is_address(url))
+            .is_some_and(|url| web_address(url).is_none())
         {
             self.problem("endpoint", "an http or https address is taken");
         }

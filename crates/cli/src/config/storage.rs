@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use filejobs_blobs::{Credentials, S3Config};
 
-use super::{Problems, Secret, given};
+use super::{Problems, Secret, given, web_address};
 
 /// The folder of a service that is one process.
 #[derive(Debug, Clone, Args)]
@@ -140,7 +140,7 @@ impl StorageArgs {
         let text =
             |secret: &Option<Secret>| given(secret.as_ref().map(Secret::reveal)).map(str::to_owned);
         let endpoint = given(self.s3_endpoint.as_deref());
-        if endpoint.is_some_and(|url| !is_address(url)) {
+        if endpoint.is_some_and(|url| web_address(url).is_none()) {
             problems.add(ENDPOINT, "an http or https address is taken");
         }
         let key_id = given(self.s3_key_id.as_deref()).map(str::to_owned);
@@ -176,12 +176,6 @@ impl StorageArgs {
             ..defaults
         }
     }
-}
-
-/// Whether a storage can be spoken to at an address.
-pub(super) fn is_address(url: &str) -> bool {
-    let url = url::Url::parse(url);
-    url.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
 /// Whether an address is one without TLS. Who writes it means it: a storage within the cluster.

@@ -2,9 +2,7 @@
 
 use anyhow::Context as _;
 use clap::Args;
-use filejobs_core::SchedulerId;
 use filejobs_metrics::Process;
-use filejobs_scheduler::Election;
 
 use super::scheduler::SchedulingArgs;
 use super::{CommonArgs, Starting, block_on};
@@ -41,16 +39,10 @@ impl Controller {
         let common = self.common.read(Connections::FEW, &mut problems);
         problems.finish()?;
         block_on(async move {
-            // One that stands by does its work, too; what waits for Redis or the storage is tried again.
-            let needs = Needs {
-                redis: false,
-                storage: false,
-            };
-            let starting = common.begin(Process::Controller, needs).await?;
+            let starting = common.begin(Process::Controller, Needs::NEITHER).await?;
             let work = async |backends: Backends, starting: &mut Starting| {
-                let holder = SchedulerId::new(&*starting.remote.name);
-                let election = Election::new(holder.clone());
-                starting.ops.tell_leader(election.leads.clone());
+                let election = starting.election();
+                let holder = election.holder.clone();
                 let client = filejobs_controller::client().await?;
                 let config = cluster.config(holder, client.default_namespace(), limits);
                 let parts = filejobs_controller::Backends {

@@ -10,8 +10,9 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use filejobs_core::Sources;
+use filejobs_core::{SchedulerId, Sources};
 use filejobs_metrics::Process;
+use filejobs_scheduler::Election;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{
@@ -116,6 +117,13 @@ impl Common {
 }
 
 impl Starting {
+    /// How this process comes to lead, under its own name; its probes tell whether it does.
+    fn election(&self) -> Election {
+        let election = Election::new(SchedulerId::new(&*self.remote.name));
+        self.ops.tell_leader(election.leads.clone());
+        election
+    }
+
     /// Waits for the back ends, starts what `work` makes of them, and waits for its end.
     async fn run(
         mut self,

@@ -1,9 +1,7 @@
 //! `filejobs scheduler`: decides what runs when. One works, others stand by.
 
 use clap::Args;
-use filejobs_core::SchedulerId;
 use filejobs_metrics::Process;
-use filejobs_scheduler::Election;
 
 use super::{CommonArgs, Starting, block_on};
 use crate::config::{
@@ -60,15 +58,10 @@ impl Scheduler {
         let common = self.common.read(Connections::FEW, &mut problems);
         problems.finish()?;
         block_on(async move {
-            // One that stands by does its work, too; and rescue and retention go on without Redis.
-            let needs = Needs {
-                redis: false,
-                storage: false,
-            };
-            let starting = common.begin(Process::Scheduler, needs).await?;
+            // Rescue and retention go on without Redis.
+            let starting = common.begin(Process::Scheduler, Needs::NEITHER).await?;
             let work = async |backends: Backends, starting: &mut Starting| {
-                let election = Election::new(SchedulerId::new(&*starting.remote.name));
-                starting.ops.tell_leader(election.leads.clone());
+                let election = starting.election();
                 let stop = starting.stop.clone();
                 let parts = backends.for_scheduler();
                 let mut running = Running::default();

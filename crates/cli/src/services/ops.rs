@@ -36,6 +36,14 @@ pub(crate) struct Needs {
     pub(crate) storage: bool,
 }
 
+impl Needs {
+    /// It works without both: one that stands by does its work, too, and what waits for them is tried again.
+    pub(crate) const NEITHER: Self = Self {
+        redis: false,
+        storage: false,
+    };
+}
+
 /// The state of a process as its probes tell it.
 #[derive(Debug)]
 pub(crate) struct Ops {

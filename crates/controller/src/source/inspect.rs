@@ -1,19 +1,16 @@
 //! Looks at a file while it comes: what it is by name and first bytes, and whether it grows too large.
 
 use bytes::Bytes;
-use filejobs_core::file::SNIFF_BYTES;
-use filejobs_core::{Content, FileName, FileType, Limits};
+use filejobs_core::inspect::{self, Unfit};
+use filejobs_core::{FileName, FileType, Limits};
 use filejobs_crd::{Format, Reason};
 
 use super::Failure;
 
-/// Holds a file's first bytes back until they have told what it is.
+/// Checks a file while it comes.
 #[derive(Debug)]
 pub(crate) struct Inspector {
-    kind: FileType,
-    head: Vec<u8>,
-    sniffed: bool,
-    left: u64,
+    inner: inspect::Inspector,
     most: u64,
 }
 
@@ -32,53 +29,42 @@ impl Inspector {
                 "The file's name ends in none of .csv, .xlsx and .xls; say what it is in `format`.",
             )
         })?;
+        let most = limits.upload_bytes;
         Ok(Self {
-            kind,
-            head: Vec::new(),
-            sniffed: false,
-            left: limits.upload_bytes,
-            most: limits.upload_bytes,
+            inner: inspect::Inspector::new(kind, most),
+            most,
         })
     }
 
     /// What it is.
     pub(crate) fn kind(&self) -> FileType {
-        self.kind
+        self.inner.kind()
     }
 
     /// Counts a chunk and gives back what can be stored.
     pub(crate) fn take(&mut self, chunk: Bytes) -> Result<Bytes, Failure> {
-        let left = self.left.checked_sub(chunk.len() as u64);
-        self.left = left.ok_or_else(|| {
-            let most = self.most;
-            Failure::never(
-                Reason::SourceTooLarge,
-                format!("The file has more than {most} bytes."),
-            )
-        })?;
-        if self.sniffed {
-            return Ok(chunk);
-        }
-        self.head.extend_from_slice(&chunk);
-        if self.head.len() < SNIFF_BYTES {
-            return Ok(Bytes::new());
-        }
-        self.end()
+        let taken = self.inner.take(chunk);
+        taken.map_err(|unfit| self.failure(unfit))
     }
 
     /// The file has ended: gives back what was held.
     pub(crate) fn end(&mut self) -> Result<Bytes, Failure> {
-        let head = std::mem::take(&mut self.head);
-        if !self.sniffed {
-            self.sniffed = true;
-            let content = Content::sniff(&head[..head.len().min(SNIFF_BYTES)]);
-            if !self.kind.fits(content) {
-                let kind = self.kind.as_str();
-                let told = format!("The file is to be {kind}, but its content is {content}.");
-                return Err(Failure::never(Reason::UnsupportedFile, told));
-            }
+        let rest = self.inner.end();
+        rest.map_err(|unfit| self.failure(unfit))
+    }
+
+    fn failure(&self, unfit: Unfit) -> Failure {
+        let kind = self.kind().as_str();
+        match unfit {
+            Unfit::TooLarge => Failure::never(
+                Reason::SourceTooLarge,
+                format!("The file has more than {} bytes.", self.most),
+            ),
+            Unfit::Content(content) => Failure::never(
+                Reason::UnsupportedFile,
+                format!("The file is to be {kind}, but its content is {content}."),
+            ),
         }
-        Ok(Bytes::from(head))
     }
 }
 
