@@ -1,12 +1,14 @@
 //! Events: what happened, once, for `kubectl describe` and for whoever watches.
 //!
 //! An event follows the status that makes it unique. One that is lost by a crash between the two is not made up for:
-//! the status says it all. Events go out beside reconciliations, which wait for none of them.
+//! the status says it all. Events go out beside reconciliations, which wait for none of them, and those of an object in
+//! the order in which they happened.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use filejobs_crd::{ConditionType, EventReason, FileJobStatus, Phase, Reason};
-use futures::StreamExt as _;
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource as _;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
@@ -22,24 +24,24 @@ const TELLING: Duration = Duration::from_secs(5);
 /// Characters of a note; the API takes 1024 bytes.
 const NOTE: usize = 250;
 
-/// Events that wait to be told; what comes beyond that is dropped.
-const WAITING: usize = 4_096;
+/// Events told at a time, each of another object.
+const LANES: usize = 4;
 
-/// Events told at a time.
-const AT_A_TIME: usize = 4;
+/// Events that wait to be told in a lane; what comes beyond that is dropped.
+const WAITING: usize = 1_024;
 
 type Told = (Event, ObjectReference);
 
 /// Takes events in.
 #[derive(Debug)]
 pub(crate) struct Teller {
-    queue: mpsc::Sender<Told>,
+    lanes: Vec<mpsc::Sender<Told>>,
 }
 
 /// Tells them.
 pub(crate) struct Telling {
     recorder: Recorder,
-    queue: mpsc::Receiver<Told>,
+    lanes: Vec<mpsc::Receiver<Told>>,
 }
 
 /// Both ends.
@@ -49,8 +51,8 @@ pub(crate) fn teller(client: kube::Client, instance: &str) -> (Teller, Telling) 
         instance: Some(instance.to_owned()),
     };
     let recorder = Recorder::new(client, reporter);
-    let (sender, queue) = mpsc::channel(WAITING);
-    (Teller { queue: sender }, Telling { recorder, queue })
+    let (senders, lanes) = (0..LANES).map(|_| mpsc::channel(WAITING)).unzip();
+    (Teller { lanes: senders }, Telling { recorder, lanes })
 }
 
 impl Teller {
@@ -61,7 +63,10 @@ impl Teller {
 
     /// Tells of whatever the reference names.
     pub(crate) fn publish(&self, event: Event, of: ObjectReference) {
-        if let Err(error) = self.queue.try_send((event, of)) {
+        let mut hash = DefaultHasher::new();
+        (&of.namespace, &of.name).hash(&mut hash);
+        let lane = usize::try_from(hash.finish() % LANES as u64).unwrap_or_default();
+        if let Err(error) = self.lanes[lane].try_send((event, of)) {
             let (event, _) = error.into_inner();
             tracing::info!(reason = event.reason, "an event was dropped: too many wait");
         }
@@ -71,26 +76,31 @@ impl Teller {
 impl Telling {
     /// Tells until `stop`, and then what still waits, as far as there is time.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let Self { recorder, queue } = self;
+        let Self { recorder, lanes } = self;
         let ends = async {
             stop.cancelled().await;
             sleep(TELLING).await;
         };
-        let waiting = futures::stream::unfold((queue, stop.clone()), |(mut queue, stop)| async {
-            let next = tokio::select! {
-                next = queue.recv() => next,
-                () = stop.cancelled() => {
-                    queue.close();
-                    queue.recv().await
-                }
-            };
-            Some((next?, (queue, stop)))
-        });
-        let all = waiting.for_each_concurrent(AT_A_TIME, |told| publish(&recorder, told));
+        let lanes = lanes.into_iter().map(|lane| tell(&recorder, lane, &stop));
         tokio::select! {
-            () = all => {}
+            _ = join_all(lanes) => {}
             () = ends => {}
         }
+    }
+}
+
+/// Tells what comes into a lane, one after the other.
+async fn tell(recorder: &Recorder, mut lane: mpsc::Receiver<Told>, stop: &CancellationToken) {
+    loop {
+        let next = tokio::select! {
+            next = lane.recv() => next,
+            () = stop.cancelled() => {
+                lane.close();
+                lane.recv().await
+            }
+        };
+        let Some(told) = next else { return };
+        publish(recorder, told).await;
     }
 }
 

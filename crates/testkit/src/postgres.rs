@@ -20,6 +20,9 @@ use crate::tethered::{Tethered, free_port};
 /// Longest wait for the server to answer after a start, on a busy machine and with a crash to recover from.
 const START: Duration = Duration::from_mins(1);
 
+/// Longest wait for a signal that stops the server.
+const STOPPED: Duration = Duration::from_secs(20);
+
 /// A port can be taken between the look and the start.
 const START_TRIES: usize = 5;
 
@@ -275,6 +278,13 @@ impl PostgresServer {
         let Some(process) = self.process.take() else {
             return Ok(());
         };
+        // One that it starts after the look would live on, and the next server would refuse to start beside it.
+        if process.is_running() {
+            process.signal("STOP")?;
+        }
+        process.until("the server to stand still", STOPPED, || {
+            Ok(processes::is_still(process.pid()))
+        })?;
         let children = processes::descendants(process.pid());
         process.end("KILL")?;
         for child in &children {

@@ -27,6 +27,12 @@ pub fn is_alive(pid: u32) -> bool {
     stat(pid).is_some()
 }
 
+/// Whether a process is stopped by a signal, or gone: it starts no more children.
+#[must_use]
+pub fn is_still(pid: u32) -> bool {
+    stat(pid).is_none_or(|stat| stat.state == "T")
+}
+
 /// Sends a process a signal by its short name: `TERM`, `STOP`, `CONT`.
 pub fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
     let sent = Command::new("kill")
@@ -63,16 +69,22 @@ fn living() -> impl Iterator<Item = (u32, u32)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
-        Some((pid, stat(pid)?))
+        Some((pid, stat(pid)?.parent))
     })
 }
 
-/// The parent of a living process.
-fn stat(pid: u32) -> Option<u32> {
+/// A process that lives.
+struct Stat {
+    /// One letter, as in `ps`.
+    state: String,
+    parent: u32,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold anything, even more parentheses.
     let mut fields = text.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
+    let state = fields.next()?.to_owned();
     let parent = fields.next()?.parse().ok()?;
-    (!matches!(state, "Z" | "X")).then_some(parent)
+    (!matches!(state.as_str(), "Z" | "X")).then_some(Stat { state, parent })
 }
