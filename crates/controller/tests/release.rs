@@ -4,16 +4,14 @@
 
 use filejobs_controller::{Watched, release};
 use filejobs_crd::{FINALIZER, FileJob, definition};
+use filejobs_testkit::kube::client::define;
 use filejobs_testkit::kube::{ADMIN_TOKEN, KubeServer};
 use filejobs_testkit::names;
 use filejobs_testkit::wait::{self, DEADLINE};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::CustomResourceExt as _;
-use kube::{Api, Client, Config, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -29,13 +27,9 @@ async fn place() -> Place {
     let server = tokio::task::spawn_blocking(KubeServer::shared);
     let server = server.await.unwrap();
     let namespace = names::unique("release");
-    let config = Kubeconfig::from_yaml(&server.kubeconfig(ADMIN_TOKEN)).unwrap();
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(config, &options).await;
-    let mut config = config.unwrap();
-    config.default_namespace.clone_from(&namespace);
-    let client = Client::try_from(config).unwrap();
-    DEFINED.get_or_init(|| define(client.clone())).await;
+    let client = server.client(ADMIN_TOKEN, &namespace).await.unwrap();
+    let define = async || define(client.clone(), &definition()).await.unwrap();
+    DEFINED.get_or_init(define).await;
     let made = json!({"metadata": {"name": namespace}});
     let namespaces: Api<Namespace> = Api::all(client.clone());
     create(&namespaces, made).await;
@@ -44,17 +38,6 @@ async fn place() -> Place {
         client,
         watched: Watched::Namespace(namespace),
     }
-}
-
-async fn define(client: Client) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client);
-    let parameters = PatchParams::apply("test").force();
-    let (name, patch) = (FileJob::crd_name(), Patch::Apply(definition()));
-    definitions.patch(name, &parameters, &patch).await.unwrap();
-    let established = kube::runtime::conditions::is_crd_established();
-    let established = kube::runtime::wait::await_condition(definitions, name, established);
-    let established = tokio::time::timeout(DEADLINE, established).await;
-    established.unwrap().unwrap();
 }
 
 async fn create<K>(api: &Api<K>, object: Value)

@@ -3,7 +3,6 @@
 //! Everything else passes as it is: the storage takes what is stored, and lists and tells of what there is.
 
 use std::net::SocketAddr;
-use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -13,6 +12,8 @@ use axum::http::header::{CONNECTION, TRANSFER_ENCODING};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::watch;
+
+use crate::background::Background;
 
 /// Longest body that passes; tests store small files.
 const LONGEST: usize = 64 << 20;
@@ -33,9 +34,8 @@ pub enum Reads {
 /// A front before one storage. It lives on a thread of its own and ends with the value.
 #[derive(Debug)]
 pub struct Front {
-    address: SocketAddr,
+    background: Background,
     reads: watch::Sender<Reads>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// What each request needs.
@@ -49,62 +49,28 @@ struct Way {
 impl Front {
     /// Listens on a free port of this machine for requests to the storage at `server`.
     pub fn start(server: SocketAddr) -> anyhow::Result<Self> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
         let (reads, seen) = watch::channel(Reads::Right);
         let way = Way {
             server,
             client: crate::http::client()?,
             reads: seen,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let thread = std::thread::Builder::new()
-            .name("front".to_owned())
-            .spawn(move || {
-                // An error ends the front, and whoever uses it meets closed connections.
-                let _ = runtime.block_on(serve(listener, way));
-            })?;
-        Ok(Self {
-            address,
-            reads,
-            thread: Some(thread),
-        })
+        let app = Router::new().fallback(answer).with_state(way);
+        let serve = |listener| axum::serve(listener, app).into_future();
+        let background = Background::start("front", serve)?;
+        Ok(Self { background, reads })
     }
 
     /// Where clients find the storage.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.background.address())
     }
 
     /// Changes what comes of reading from now on.
     pub fn set(&self, reads: Reads) {
         self.reads.send_replace(reads);
     }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        // Closing the channel ends the thread.
-        self.reads = watch::channel(Reads::Right).0;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-async fn serve(listener: std::net::TcpListener, way: Way) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let mut open = way.reads.clone();
-    let app = Router::new().fallback(answer).with_state(way);
-    tokio::select! {
-        ended = axum::serve(listener, app).into_future() => ended?,
-        () = async { while open.changed().await.is_ok() {} } => {}
-    }
-    Ok(())
 }
 
 async fn answer(State(way): State<Way>, request: Request) -> Response {
@@ -189,7 +155,10 @@ mod tests {
         };
         let object = "/bucket/uploads/a";
         let right = ask(Method::GET, object).await;
-        assert_eq!(right.headers()["x-host"], front.address.to_string());
+        assert_eq!(
+            right.headers()["x-host"],
+            front.background.address().to_string()
+        );
         assert_eq!(right.text().await.unwrap(), "abcd");
         front.set(Reads::Flipped);
         assert_eq!(ask(Method::GET, object).await.text().await.unwrap(), "`bcd");

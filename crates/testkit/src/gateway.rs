@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use axum::Router;
@@ -16,8 +15,8 @@ use futures::{Stream, StreamExt as _, stream};
 use reqwest::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use tokio::sync::oneshot;
 
+use crate::background::Background;
 use crate::kube::KubeServer;
 
 /// Bytes of a request that are taken; an API server takes no more than three million.
@@ -74,16 +73,14 @@ struct Gate {
 
 /// A running gateway. It lives on a thread of its own and ends with the value.
 pub struct Gateway {
-    address: SocketAddr,
+    background: Background,
     gate: Gate,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gateway")
-            .field("address", &self.address)
+            .field("address", &self.address())
             .finish_non_exhaustive()
     }
 }
@@ -96,46 +93,22 @@ impl Gateway {
             .tls_certs_only(authority)
             .http1_only()
             .build()?;
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
         let gate = Gate {
             server: server.url(),
             client,
             judge: Arc::new(Mutex::new(Box::new(|_| Fate::Pass))),
             asked: Arc::default(),
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let (stop, stopped) = oneshot::channel();
         let router = Router::new().fallback(pass).with_state(gate.clone());
-        let thread = std::thread::Builder::new()
-            .name("gateway".to_owned())
-            .spawn(move || {
-                runtime.block_on(async {
-                    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
-                        return;
-                    };
-                    // What stands open ends with the runtime: nobody waits for it.
-                    tokio::select! {
-                        _ = axum::serve(listener, router) => {}
-                        _ = stopped => {}
-                    }
-                });
-            })?;
-        Ok(Self {
-            address,
-            gate,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        let serve = |listener| axum::serve(listener, router).into_future();
+        let background = Background::start("gateway", serve)?;
+        Ok(Self { background, gate })
     }
 
     /// Where clients connect to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.background.address()
     }
 
     /// Who decides from now on. It is asked for one request after the other.
@@ -165,16 +138,6 @@ impl Gateway {
     #[must_use]
     pub fn count(&self) -> usize {
         lock(&self.gate.asked).len()
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // Closing the channel ends the thread.
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -3,6 +3,9 @@
 //! Objects are stored, defaulted, validated, watched and authorised as on any cluster; nothing else happens to them:
 //! what garbage collection or the namespace controller would do, a test does itself.
 
+#[cfg(feature = "kube-client")]
+pub mod client;
+
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -4,6 +4,7 @@
 //! [`service::Service`] starts the built `filejobs` binary on a free port with a folder of its own, speaks HTTP to
 //! it, kills it, starts it again, and leaves nothing behind.
 
+mod background;
 pub mod browser;
 pub mod caller;
 pub mod cluster;

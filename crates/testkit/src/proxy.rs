@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,6 +11,8 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+
+use crate::background::Background;
 
 /// What a proxy does with connections and their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,42 +32,29 @@ pub enum Link {
 /// value.
 #[derive(Debug)]
 pub struct Proxy {
-    address: SocketAddr,
+    background: Background,
     link: watch::Sender<Link>,
     carried: Arc<AtomicU64>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Proxy {
     /// Listens on a free port of this machine for connections to `server`.
     pub fn start(server: SocketAddr) -> anyhow::Result<Self> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
         let (link, state) = watch::channel(Link::Open);
         let carried = Arc::new(AtomicU64::new(0));
         let count = carried.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let thread = std::thread::Builder::new()
-            .name("proxy".to_owned())
-            .spawn(move || {
-                // An error ends the proxy, and whoever uses it meets closed connections.
-                let _ = runtime.block_on(accept(listener, server, state, count));
-            })?;
+        let serve = move |listener| accept(listener, server, state, count);
         Ok(Self {
-            address,
+            background: Background::start("proxy", serve)?,
             link,
             carried,
-            thread: Some(thread),
         })
     }
 
     /// Where clients connect to.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.background.address()
     }
 
     /// Bytes that have passed in either direction.
@@ -81,29 +69,15 @@ impl Proxy {
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // Closing the channel ends the thread.
-        self.link = watch::channel(Link::Cut).0;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
 async fn accept(
-    listener: std::net::TcpListener,
+    listener: TcpListener,
     server: SocketAddr,
-    mut link: watch::Receiver<Link>,
+    link: watch::Receiver<Link>,
     carried: Arc<AtomicU64>,
 ) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            changed = link.changed() => if changed.is_err() {
-                return Ok(());
-            },
             accepted = listener.accept() => {
                 let (client, _) = accepted?;
                 connections.spawn(carry(client, server, link.clone(), carried.clone()));

@@ -1,23 +1,17 @@
 //! A control plane, servers, processes, and what the controller asks.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use filejobs_crd::FileJob;
 use filejobs_testkit::cluster::Member;
 use filejobs_testkit::gateway::{Asked, Gateway};
+use filejobs_testkit::kube::client::define;
 use filejobs_testkit::kube::{ADMIN_TOKEN, KubeServer, kubeconfig_at};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::CustomResourceExt as _;
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 
 use crate::service;
-
-/// Longest wait for the definition to be served.
-const ESTABLISHED: Duration = Duration::from_secs(30);
 
 /// Where everything happens.
 pub(crate) const NAMESPACE: &str = "default";
@@ -41,11 +35,8 @@ impl Stage {
         let gateway = Gateway::start(&kube)?;
         let kubeconfig = service.cluster.files().with_file_name("kubeconfig");
         std::fs::write(&kubeconfig, kubeconfig_at(gateway.address(), ADMIN_TOKEN))?;
-        let config = Kubeconfig::from_yaml(&kube.kubeconfig(ADMIN_TOKEN))?;
-        let options = KubeConfigOptions::default();
-        let config = Config::from_custom_kubeconfig(config, &options);
-        let client = Client::try_from(config.await?)?;
-        define(client.clone()).await?;
+        let client = kube.client(ADMIN_TOKEN, NAMESPACE).await?;
+        define(client.clone(), &filejobs_crd::definition()).await?;
         let mut stage = Self {
             service,
             client,
@@ -95,16 +86,4 @@ impl Stage {
         asked.retain(|asked| (from..to).contains(&asked.at));
         asked
     }
-}
-
-async fn define(client: Client) -> anyhow::Result<()> {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client);
-    let parameters = PatchParams::apply("bench").force();
-    let name = FileJob::crd_name();
-    let definition = Patch::Apply(filejobs_crd::definition());
-    definitions.patch(name, &parameters, &definition).await?;
-    let established = kube::runtime::conditions::is_crd_established();
-    let established = kube::runtime::wait::await_condition(definitions, name, established);
-    tokio::time::timeout(ESTABLISHED, established).await??;
-    Ok(())
 }

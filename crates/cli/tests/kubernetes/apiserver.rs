@@ -3,15 +3,13 @@
 use std::time::{Duration, Instant};
 
 use filejobs_crd::{EventReason, FileJob, Phase};
-use filejobs_testkit::gateway::{Asked, Fate, Gateway, failure};
-use filejobs_testkit::kube::KubeServer;
+use filejobs_testkit::gateway::{Fate, Gateway, failure};
 use filejobs_testkit::proxy::{Link, Proxy};
 use filejobs_testkit::wait::{self, DEADLINE};
-use k8s_openapi::api::events::v1::Event;
 use kube::api::{ListParams, PostParams};
 use serde_json::json;
 
-use crate::place::{Crew, Place, condition};
+use crate::place::{Crew, Place, condition, phase};
 use crate::settles;
 
 /// How long the API server fails.
@@ -30,8 +28,7 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        let place = Place::new().await;
-        let gateway = Gateway::start(KubeServer::shared()).unwrap();
+        let (place, gateway) = Place::gated().await;
         let proxy = Proxy::start(gateway.address()).unwrap();
         place.go_by(proxy.address());
         let crew = place.crew().await;
@@ -45,28 +42,14 @@ impl Stage {
 
     async fn completes(&self, name: &str) -> FileJob {
         let object = self.place.finished(name).await;
-        let phase = object.status.as_ref().and_then(|status| status.phase);
-        assert_eq!(phase, Some(Phase::Completed), "{object:?}");
+        assert_eq!(phase(&object), Some(Phase::Completed), "{object:?}");
         object
     }
 
-    fn asked_since(&self, before: usize, what: &str) -> Vec<Asked> {
-        let mut asked = self.gateway.asked().split_off(before);
-        asked.retain(|asked| asked.what == what);
-        asked
-    }
-
-    /// Events of an object with a reason, as they were counted.
-    async fn events(&self, name: &str, reason: EventReason) -> usize {
-        let all = self.place.all::<Event>().list(&ListParams::default()).await;
-        let of_object = all.unwrap().items.into_iter().filter(|event| {
-            let object = event
-                .regarding
-                .as_ref()
-                .and_then(|object| object.name.as_deref());
-            object == Some(name) && event.reason.as_deref() == Some(reason.as_str())
-        });
-        of_object.count()
+    /// How often something was asked.
+    fn asked(&self, what: &str) -> usize {
+        let asked = self.gateway.asked();
+        asked.iter().filter(|asked| asked.what == what).count()
     }
 }
 
@@ -98,17 +81,15 @@ async fn a_watch_that_breaks_repeats_itself_or_is_too_old_loses_nothing() {
         stage.proxy.set(Link::Open);
         stage.completes(&name).await;
         // The last that is said of it: nothing of it is cut off by the next round.
-        let told = wait::until("the end to be told", DEADLINE, async || {
-            Ok((stage.events(&name, EventReason::Completed).await > 0).then_some(()))
-        });
-        told.await.unwrap();
+        stage.place.told(&name, EventReason::Completed).await;
     }
-    assert!(stage.asked_since(0, "watch filejobs").len() > 4);
-    assert!(stage.asked_since(0, "list filejobs").len() > 1);
+    assert!(stage.asked("watch filejobs") > 4);
+    assert!(stage.asked("list filejobs") > 1);
     assert_eq!(stage.place.jobs(&stage.crew).await, 4);
     for number in 0..4 {
         let name = format!("orders-{number}");
-        assert_eq!(stage.events(&name, EventReason::JobCreated).await, 1);
+        let notes = stage.place.notes(&name, EventReason::JobCreated).await;
+        assert_eq!(notes.len(), 1, "{name}: {notes:?}");
     }
     settles(&stage.gateway).await;
 }
@@ -246,10 +227,7 @@ async fn one_object_that_cannot_be_read_stops_none_of_a_thousand() {
     let looked_at = looked_at.await;
     looked_at.unwrap_or_else(|error| unreachable!("{error}: {ended}"));
     let name = format!("object-{:04}", OBJECTS / 2);
-    let told = wait::until("the unreadable one to be told of", DEADLINE, async || {
-        Ok((stage.events(&name, EventReason::Undecodable).await > 0).then_some(()))
-    });
-    told.await.unwrap();
+    stage.place.told(&name, EventReason::Undecodable).await;
     // And whatever comes afterwards is done.
     stage.place.orders("after", json!({})).await;
     stage.completes("after").await;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use filejobs_crd::{FileJob, JOB_ID_LABEL, Phase};
 use filejobs_testkit::gateway::{Asked, Fate, Gateway};
 use filejobs_testkit::http::Upload;
-use filejobs_testkit::kube::KubeServer;
 use filejobs_testkit::wait::{self, DEADLINE};
 use kube::ResourceExt as _;
 use kube::api::ListParams;
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::place::{Crew, Place};
+use crate::place::{Crew, Place, phase};
 use crate::{ORDERS, schema, settles};
 
 /// How long the last request may follow the end of what was to be done: an event follows its status.
@@ -97,9 +96,7 @@ async fn killed_while_an_object_is_deleted() {
 
 impl Stage {
     async fn set(scenario: Scenario) -> Self {
-        let place = Place::new().await;
-        let gateway = Gateway::start(KubeServer::shared()).unwrap();
-        place.go_by(gateway.address());
+        let (place, gateway) = Place::gated().await;
         let crew = place.crew().await;
         Self {
             place,
@@ -148,7 +145,8 @@ impl Stage {
             assert_eq!(self.place.stored(), Vec::<std::path::PathBuf>::new());
         } else {
             // With the undisturbed one and the one in which nothing was reached.
-            assert_eq!((jobs, objects), (killed.len() + 2, killed.len() + 2));
+            let made = killed.len() + 2;
+            assert_eq!((jobs, objects), (made as u64, made));
         }
     }
 
@@ -201,11 +199,8 @@ impl Stage {
 
     /// Brings an object to where the scenario begins.
     async fn prepare(&self, name: &str) {
-        if self.scenario == Scenario::Upload {
-            return;
-        }
         match self.scenario {
-            Scenario::Apply | Scenario::Upload => {}
+            Scenario::Apply | Scenario::Upload => return,
             Scenario::Delete => {
                 self.place.orders(name, json!({})).await;
                 self.place.finished(name).await;
@@ -365,10 +360,6 @@ impl Stage {
             "deleted": object.metadata.deletion_timestamp.is_some(),
         })
     }
-}
-
-fn phase(object: &FileJob) -> Option<Phase> {
-    object.status.as_ref().and_then(|status| status.phase)
 }
 
 /// Whether it is asked for the sake of an object. What makes something bears no name, and nothing else is going on.

@@ -9,16 +9,13 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::place::Place;
-
-/// The Lease.
-const NAME: &str = "filejobs-controller";
+use crate::place::{LEASE, Place};
 
 /// After a leader was killed another leads within this time.
 const FAILOVER: Duration = Duration::from_secs(20);
 
 async fn holder(place: &Place) -> Option<String> {
-    let lease = place.all::<Lease>().get_opt(NAME).await.unwrap();
+    let lease = place.all::<Lease>().get_opt(LEASE).await.unwrap();
     lease?.spec?.holder_identity
 }
 
@@ -71,7 +68,7 @@ async fn who_loses_the_lease_ends_with_an_error_and_another_goes_on() {
     let other = json!({"spec": {"holderIdentity": "somebody-else"}});
     let lease = place.all::<Lease>();
     lease
-        .patch(NAME, &PatchParams::default(), &Patch::Merge(other))
+        .patch(LEASE, &PatchParams::default(), &Patch::Merge(other))
         .await
         .unwrap();
     let (status, _) = crew.controller.ended().await.unwrap();

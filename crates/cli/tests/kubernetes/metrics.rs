@@ -2,10 +2,6 @@
 
 use filejobs_testkit::http::Upload;
 use filejobs_testkit::wait::{self, DEADLINE};
-use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-use k8s_openapi::api::rbac::v1::Role;
-use kube::Api;
-use kube::api::PostParams;
 use reqwest::Method;
 use serde_json::json;
 
@@ -27,28 +23,15 @@ async fn measured(place: &Place, crew: &Crew, name: &str, wanted: f64) {
 
 /// Takes from the controller the right to make objects.
 async fn may_not_create(place: &Place) {
-    let role = place.all::<Role>().get("controller").await.unwrap();
-    let mut rules = serde_json::to_value(role.rules).unwrap();
-    let verbs = rules[0]["verbs"].as_array_mut().unwrap();
-    verbs.retain(|verb| verb != "create");
     place
-        .apply::<Role>("controller", json!({ "rules": rules }))
+        .grant(|rules| {
+            let verbs = rules[0]["verbs"].as_array_mut().unwrap();
+            verbs.retain(|verb| verb != "create");
+        })
         .await;
-    // The API server learns of its own change a moment later.
-    let asked = json!({"metadata": {}, "spec": {
-        "user": "controller",
-        "resourceAttributes": {
-            "group": "filejobs.dev", "resource": "filejobs", "verb": "create", "namespace": place.namespace
-        }
-    }});
-    let asked: SubjectAccessReview = serde_json::from_value(asked).unwrap();
-    let reviews: Api<SubjectAccessReview> = Api::all(place.client.clone());
-    let refused = wait::until("the right to be gone", DEADLINE, async || {
-        let review = reviews.create(&PostParams::default(), &asked).await?;
-        let allowed = review.status.is_some_and(|status| status.allowed);
-        Ok((!allowed).then_some(()))
-    });
-    refused.await.unwrap();
+    place
+        .until_it_may("create", "filejobs.dev", "filejobs", false)
+        .await;
 }
 
 #[tokio::test]

@@ -17,10 +17,7 @@ use crate::{ORDERS, schema};
 async fn an_applied_object_is_checked_and_a_deleted_one_leaves_nothing() {
     let place = Place::new().await;
     let crew = place.crew().await;
-    place.config_map("orders", "orders.csv", ORDERS).await;
-    let source = json!({"configMap": {"name": "orders", "key": "orders.csv"}});
-    let spec = json!({"source": source, "schema": schema()});
-    place.file_job("orders", spec).await;
+    place.orders("orders", json!({})).await;
     let object = place.finished("orders").await;
     let status = object.status.clone().unwrap();
     assert_eq!(status.phase, Some(Phase::Completed));
@@ -52,12 +49,7 @@ async fn an_applied_object_is_checked_and_a_deleted_one_leaves_nothing() {
     place.delete("orders").await;
     let job = place.call(&crew, Method::GET, &format!("jobs/{id}")).await;
     job.assert_status(404);
-    let emptied = wait::until("the files to go", DEADLINE, async || {
-        Ok(place.stored().is_empty().then_some(()))
-    });
-    emptied
-        .await
-        .unwrap_or_else(|error| unreachable!("{error}: {:?}", place.stored()));
+    place.nothing_stored().await;
 }
 
 #[tokio::test]
@@ -102,8 +94,5 @@ async fn an_upload_gets_an_object_that_follows_its_job() {
     let path = format!("jobs/{id}");
     let deleted = place.call(&crew, Method::DELETE, &path).await;
     deleted.assert_status(204);
-    let gone = wait::until("the object to go", DEADLINE, async || {
-        Ok(place.object(&name).await.is_none().then_some(()))
-    });
-    gone.await.unwrap();
+    place.gone(&name).await;
 }

@@ -3,22 +3,24 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use filejobs_crd::FileJob;
+use filejobs_crd::{EventReason, FileJob, Phase};
 use filejobs_testkit::cluster::{Cluster, Member};
 use filejobs_testkit::disk::files_below;
+use filejobs_testkit::gateway::Gateway;
 use filejobs_testkit::http::{self, Answer, Upload};
+use filejobs_testkit::kube::client::define;
 use filejobs_testkit::kube::{ADMIN_TOKEN, CONTROLLER_TOKEN, KubeServer, kubeconfig_at};
 use filejobs_testkit::names;
 use filejobs_testkit::postgres::PostgresServer;
 use filejobs_testkit::wait::{self, DEADLINE};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::{CustomResourceExt as _, NamespaceResourceScope};
-use kube::{Api, Client, Config, Resource};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource};
 use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,6 +28,9 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::{BINARY, ORDERS, schema};
+
+/// The Lease of those who may lead.
+pub(crate) const LEASE: &str = "filejobs-controller";
 
 /// A namespace on the shared control plane, and a service that looks after it.
 pub(crate) struct Place {
@@ -56,30 +61,15 @@ pub(crate) struct Crew {
 /// The client of one who may do everything.
 async fn admin() -> Client {
     static DEFINED: OnceCell<()> = OnceCell::const_new();
-    // Chooses the TLS library.
-    http::client().unwrap();
     let server = tokio::task::spawn_blocking(KubeServer::shared).await;
-    let config = Kubeconfig::from_yaml(&server.unwrap().kubeconfig(ADMIN_TOKEN)).unwrap();
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(config, &options).await;
-    let client = Client::try_from(config.unwrap()).unwrap();
-    DEFINED.get_or_init(|| define(client.clone())).await;
+    let client = server.unwrap().client(ADMIN_TOKEN, "default").await;
+    let client = client.unwrap();
+    let define = async || {
+        let defined = define(client.clone(), &filejobs_crd::definition()).await;
+        defined.unwrap();
+    };
+    DEFINED.get_or_init(define).await;
     client
-}
-
-async fn define(client: Client) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client);
-    let parameters = PatchParams::apply("test").force();
-    let name = FileJob::crd_name();
-    let definition = Patch::Apply(filejobs_crd::definition());
-    definitions
-        .patch(name, &parameters, &definition)
-        .await
-        .unwrap();
-    let established = kube::runtime::conditions::is_crd_established();
-    let established = kube::runtime::wait::await_condition(definitions, name, established);
-    let within = tokio::time::timeout(DEADLINE, established).await;
-    within.unwrap().unwrap();
 }
 
 impl Place {
@@ -103,14 +93,22 @@ impl Place {
         let made = serde_json::from_value(made).unwrap();
         let parameters = PostParams::default();
         namespaces.create(&parameters, &made).await.unwrap();
-        place.grant(|_| true).await;
+        place.grant(|_| ()).await;
         place
     }
 
-    /// What `docs/operator.md` says that the controller may do, as far as `wanted` says so.
-    pub(crate) async fn grant(&self, wanted: impl Fn(&Value) -> bool) {
+    /// The same, whose controllers reach the API server by way of a gateway.
+    pub(crate) async fn gated() -> (Self, Gateway) {
+        let place = Self::new().await;
+        let gateway = Gateway::start(KubeServer::shared()).unwrap();
+        place.go_by(gateway.address());
+        (place, gateway)
+    }
+
+    /// What `docs/operator.md` says that the controller may do, as far as `change` leaves it.
+    pub(crate) async fn grant(&self, change: impl FnOnce(&mut Vec<Value>)) {
         let mut rules: Vec<Value> = serde_json::from_str(RULES).unwrap();
-        rules.retain(wanted);
+        change(&mut rules);
         self.apply::<Role>("controller", json!({ "rules": rules }))
             .await;
         let to = json!({
@@ -118,6 +116,21 @@ impl Place {
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "controller"}]
         });
         self.apply::<RoleBinding>("controller", to).await;
+    }
+
+    /// Waits until the API server knows what the controller may do: it learns of its own change a moment later.
+    pub(crate) async fn until_it_may(&self, verb: &str, group: &str, resource: &str, may: bool) {
+        let asked = json!({"metadata": {}, "spec": {"user": "controller", "resourceAttributes": {
+            "verb": verb, "group": group, "resource": resource, "namespace": self.namespace
+        }}});
+        let asked: SubjectAccessReview = serde_json::from_value(asked).unwrap();
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        let known = wait::until("the change of rights to be known", DEADLINE, async || {
+            let review = reviews.create(&PostParams::default(), &asked).await?;
+            let allowed = review.status.is_some_and(|status| status.allowed);
+            Ok((allowed == may).then_some(()))
+        });
+        known.await.unwrap();
     }
 
     /// A setting of the processes that are started from now on.
@@ -158,9 +171,8 @@ impl Place {
     pub(crate) async fn forget_leader(&self) {
         let lease = self.all::<Lease>();
         let nobody = Patch::Merge(json!({"spec": {"holderIdentity": null}}));
-        let name = "filejobs-controller";
         lease
-            .patch(name, &PatchParams::default(), &nobody)
+            .patch(LEASE, &PatchParams::default(), &nobody)
             .await
             .unwrap();
         let database = self.cluster.database_url.rsplit('/').next().unwrap();
@@ -268,6 +280,26 @@ impl Place {
             .await
     }
 
+    /// What events with a reason say of an object.
+    pub(crate) async fn notes(&self, name: &str, reason: EventReason) -> Vec<String> {
+        let all = self.all::<Event>().list(&ListParams::default()).await;
+        let of_object = all.unwrap().items.into_iter().filter(|event| {
+            let regarding = event.regarding.as_ref();
+            regarding.and_then(|object| object.name.as_deref()) == Some(name)
+                && event.reason.as_deref() == Some(reason.as_str())
+        });
+        of_object
+            .map(|event| event.note.unwrap_or_default())
+            .collect()
+    }
+
+    /// Waits until an event was told of an object; its note.
+    pub(crate) async fn told(&self, name: &str, reason: EventReason) -> String {
+        let what = format!("the event {reason:?} of {name}");
+        let look = async || Ok(self.notes(name, reason).await.pop());
+        wait::until(&what, DEADLINE, look).await.unwrap()
+    }
+
     /// Deletes an object and waits until it is gone.
     pub(crate) async fn delete(&self, name: &str) {
         self.ask_to_delete(name).await;
@@ -300,11 +332,25 @@ impl Place {
         empty.unwrap_or_else(|error| unreachable!("{error}: {last:?}"));
     }
 
+    /// Waits until no file is stored.
+    pub(crate) async fn nothing_stored(&self) {
+        let gone = wait::until("the files to go", DEADLINE, async || {
+            Ok(self.stored().is_empty().then_some(()))
+        });
+        let gone = gone.await;
+        gone.unwrap_or_else(|error| unreachable!("{error}: {:?}", self.stored()));
+    }
+
     /// How many jobs there are.
-    pub(crate) async fn jobs(&self, crew: &Crew) -> usize {
-        let path = format!("jobs?limit=100&namespace={}", self.namespace);
+    pub(crate) async fn jobs(&self, crew: &Crew) -> u64 {
+        self.jobs_that(crew, "").await
+    }
+
+    /// How many jobs there are that a query's further parameters let through: `&NAME=VALUE`.
+    pub(crate) async fn jobs_that(&self, crew: &Crew, filter: &str) -> u64 {
+        let path = format!("jobs?page_size=1&namespace={}{filter}", self.namespace);
         let page = self.call(crew, Method::GET, &path).await;
-        page.json()["jobs"].as_array().unwrap().len()
+        page.json()["total"].as_u64().unwrap()
     }
 
     /// Asks the API.
@@ -340,6 +386,11 @@ pub(crate) fn condition(object: &FileJob, kind: &str) -> (String, String) {
     found.map_or_else(Default::default, |found| {
         (found.status.clone(), found.reason.clone())
     })
+}
+
+/// The phase that its status shows.
+pub(crate) fn phase(object: &FileJob) -> Option<Phase> {
+    object.status.as_ref().and_then(|status| status.phase)
 }
 
 /// The id of an object's job.

@@ -3,12 +3,7 @@
 use std::time::{Duration, Instant};
 
 use filejobs_crd::EventReason;
-use filejobs_testkit::gateway::Gateway;
-use filejobs_testkit::kube::KubeServer;
 use filejobs_testkit::wait::{self, DEADLINE};
-use k8s_openapi::api::events::v1::Event;
-use kube::api::ListParams;
-use reqwest::Method;
 use serde_json::json;
 
 use crate::place::Place;
@@ -21,25 +16,15 @@ const LAST: Duration = Duration::from_secs(3);
 
 #[tokio::test]
 async fn a_missing_verb_is_told_and_counted_and_does_not_make_a_hot_loop() {
-    let place = Place::new().await;
-    let gateway = Gateway::start(KubeServer::shared()).unwrap();
-    place.go_by(gateway.address());
+    let (place, gateway) = Place::gated().await;
     let crew = place.crew().await;
     place.orders("before", json!({})).await;
     place.finished("before").await;
     place
-        .grant(|rule| rule["resources"][0] != "filejobs/status")
+        .grant(|rules| rules.retain(|rule| rule["resources"][0] != "filejobs/status"))
         .await;
     place.orders("during", json!({})).await;
-    let note = wait::until("the missing right to be told of", DEADLINE, async || {
-        let all = place.all::<Event>().list(&ListParams::default()).await?;
-        let found = all
-            .items
-            .into_iter()
-            .find(|event| event.reason.as_deref() == Some(EventReason::Forbidden.as_str()));
-        Ok(found.and_then(|event| event.note))
-    });
-    let note = note.await.unwrap();
+    let note = place.told("during", EventReason::Forbidden).await;
     assert!(
         note.contains("filejobs/status") && note.contains("patch"),
         "{note}"
@@ -48,9 +33,8 @@ async fn a_missing_verb_is_told_and_counted_and_does_not_make_a_hot_loop() {
     let counted = figures.value("filejobs_reconciles_total", &[("result", "forbidden")]);
     assert!(counted > Some(0.0), "{counted:?}");
     let ends = wait::until("the job to end all the same", DEADLINE, async || {
-        let path = format!("jobs?status=COMPLETED&namespace={}", place.namespace);
-        let page = place.call(&crew, Method::GET, &path).await.json();
-        Ok((page["jobs"].as_array().map(Vec::len) == Some(2)).then_some(()))
+        let ended = place.jobs_that(&crew, "&status=COMPLETED").await;
+        Ok((ended == 2).then_some(()))
     });
     ends.await.unwrap();
     // A change of the job is a reason to try again, and its end is the last. Time alone is one after a minute.
@@ -62,7 +46,7 @@ async fn a_missing_verb_is_told_and_counted_and_does_not_make_a_hot_loop() {
     let mut tries = gateway.asked();
     tries.retain(|asked| asked.what == "patch filejobs/status" && asked.at > ended + LAST);
     assert!(tries.len() <= 1, "{tries:#?}");
-    place.grant(|_| true).await;
+    place.grant(|_| ()).await;
     // It would be tried again within two minutes; a change of the object is tried at once.
     place.change("during", json!({"metadata": {"annotations": {"example.org/again": "1"}}, "spec": {"priority": 6}})).await;
     place.finished("during").await;

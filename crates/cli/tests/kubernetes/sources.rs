@@ -3,7 +3,6 @@
 use filejobs_crd::{FINALIZER, FileJob, Phase};
 use filejobs_testkit::http::Upload;
 use filejobs_testkit::tls::TlsFront;
-use filejobs_testkit::wait::{self, DEADLINE};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use wiremock::matchers::path;
@@ -259,10 +258,7 @@ async fn an_address_that_does_not_give_its_file_is_told_apart() {
     }
     // Nobody followed.
     assert_eq!(web.asked("/q3/orders.csv").await, 0);
-    let nothing = wait::until("nothing to be kept", DEADLINE, async || {
-        Ok(web.place.stored().is_empty().then_some(()))
-    });
-    nothing.await.unwrap();
+    web.place.nothing_stored().await;
     // What may come later is asked for again.
     for (code, reason) in [(404, "SourceNotFound"), (503, "SourceUnavailable")] {
         let name = reason.to_lowercase();
@@ -288,9 +284,7 @@ async fn a_refused_file_is_not_asked_for_again_when_another_controller_leads() {
     first.terminate().await.unwrap();
     let _second = web.place.controller().await;
     // It comes to this one after all that were there before.
-    web.place.config_map("orders", "orders.csv", ORDERS).await;
-    let from = json!({"configMap": {"name": "orders", "key": "orders.csv"}});
-    web.place.file_job("orders", of(from)).await;
+    web.place.orders("orders", json!({})).await;
     let admitted = |object: &FileJob| condition(object, "Admitted").1 == "NoWorkers";
     web.place.until("orders", "its job", admitted).await;
     assert_eq!(web.asked("/secret.csv").await, 1);

@@ -2,18 +2,16 @@
 
 use std::fmt::Write as _;
 
-use filejobs_crd::{FINALIZER, FileJob, Phase};
+use filejobs_crd::{EventReason, FINALIZER, FileJob, Phase};
 use filejobs_testkit::cluster::Member;
 use filejobs_testkit::http::Upload;
 use filejobs_testkit::processes;
 use filejobs_testkit::wait::{self, DEADLINE};
-use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
-use kube::api::ListParams;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::place::{Crew, Place, condition, job_id};
+use crate::place::{Crew, Place, condition, job_id, phase};
 use crate::schema;
 
 /// Enough rows that an engine is still at work when it is looked for.
@@ -32,21 +30,6 @@ async fn shows(place: &Place, name: &str, kind: &str, wanted: (&str, &str)) -> F
         (&*status, &*reason) == wanted
     };
     place.until(name, &what, shown).await
-}
-
-/// Waits until an event was told of an object; its note.
-async fn told(place: &Place, name: &str, reason: &str) -> String {
-    let what = format!("the event {reason} of {name}");
-    let look = async || {
-        let events = place.all::<Event>().list(&ListParams::default()).await?;
-        let mut of_object = events.items.into_iter().filter(|event| {
-            let regarding = event.regarding.as_ref();
-            regarding.and_then(|of| of.name.as_deref()) == Some(name)
-        });
-        let found = of_object.find(|event| event.reason.as_deref() == Some(reason));
-        Ok(found.map(|event| event.note.unwrap_or_default()))
-    };
-    wait::until(&what, DEADLINE, look).await.unwrap()
 }
 
 /// An object's job, as the API has it.
@@ -84,8 +67,8 @@ async fn a_job_that_waits_for_a_worker_says_so_and_does_what_its_spec_says() {
     place.orders("orders", json!({})).await;
     let waits = ("False", "NoWorkers");
     let object = shows(&place, "orders", "Admitted", waits).await;
+    assert_eq!(phase(&object), Some(Phase::Queued));
     let status = object.status.as_ref().unwrap();
-    assert_eq!(status.phase, Some(Phase::Queued));
     assert_eq!(status.reason.as_deref(), Some("NoWorkers"));
     assert_eq!(object.finalizers(), [FINALIZER]);
 
@@ -98,21 +81,18 @@ async fn a_job_that_waits_for_a_worker_says_so_and_does_what_its_spec_says() {
     change(&place, "orders", json!({"suspend": true})).await;
     let held = ("True", "SuspendedByOwner");
     let object = shows(&place, "orders", "Suspended", held).await;
-    assert_eq!(object.status.unwrap().phase, Some(Phase::Suspended));
+    assert_eq!(phase(&object), Some(Phase::Suspended));
     change(&place, "orders", json!({"suspend": false})).await;
     shows(&place, "orders", "Suspended", ("False", "NotSuspended")).await;
-    told(&place, "orders", "Suspended").await;
-    told(&place, "orders", "Resumed").await;
+    place.told("orders", EventReason::Suspended).await;
+    place.told("orders", EventReason::Resumed).await;
 
     change(&place, "orders", json!({"cancel": true})).await;
     let object = shows(&place, "orders", "Finished", ("True", "Cancelled")).await;
     assert_eq!(condition(&object, "Succeeded").0, "False");
-    assert_eq!(
-        object.status.as_ref().unwrap().phase,
-        Some(Phase::Cancelled)
-    );
+    assert_eq!(phase(&object), Some(Phase::Cancelled));
     assert_eq!(job(&place, &crew, &object).await["status"], "CANCELLED");
-    told(&place, "orders", "Cancelled").await;
+    place.told("orders", EventReason::Cancelled).await;
 
     change(
         &place,
@@ -123,7 +103,7 @@ async fn a_job_that_waits_for_a_worker_says_so_and_does_what_its_spec_says() {
     let object = shows(&place, "orders", "Admitted", waits).await;
     assert_eq!(condition(&object, "Finished").0, "False");
     assert_eq!(job(&place, &crew, &object).await["generation"], 1);
-    told(&place, "orders", "Retried").await;
+    place.told("orders", EventReason::Retried).await;
 
     let _worker = place.worker().await;
     let object = place.finished("orders").await;
@@ -135,8 +115,8 @@ async fn a_job_that_waits_for_a_worker_says_so_and_does_what_its_spec_says() {
         json!({"retryGeneration": 2, "priority": 3}),
     )
     .await;
-    told(&place, "orders", "RetryRefused").await;
-    told(&place, "orders", "PriorityRefused").await;
+    place.told("orders", EventReason::RetryRefused).await;
+    place.told("orders", EventReason::PriorityRefused).await;
     let job = job(&place, &crew, &object).await;
     assert_eq!(
         (&job["status"], &job["priority"]),
@@ -163,7 +143,7 @@ async fn a_running_job_is_held_back_ended_and_started_over_by_its_spec() {
     place.orders("other", json!({})).await;
     shows(&place, "other", "Admitted", ("False", "NamespaceJobQuota")).await;
     change(&place, &name, json!({"priority": 3})).await;
-    told(&place, &name, "PriorityRefused").await;
+    place.told(&name, EventReason::PriorityRefused).await;
 
     change(&place, &name, json!({"cancel": true})).await;
     shows(&place, &name, "Finished", ("True", "Cancelled")).await;
@@ -237,22 +217,14 @@ async fn an_object_goes_with_all_it_has_when_its_time_is_over() {
     let kept = place.finished("orders").await;
     change(&place, "orders", json!({"ttlSecondsAfterFinished": 1})).await;
     for name in ["short", "orders"] {
-        let gone = wait::until("the object to go", DEADLINE, async || {
-            Ok(place.object(name).await.is_none().then_some(()))
-        });
-        gone.await.unwrap();
+        place.gone(name).await;
     }
     let path = format!("jobs/{}", job_id(&kept));
     place
         .call(&crew, Method::GET, &path)
         .await
         .assert_status(404);
-    let emptied = wait::until("the files to go", DEADLINE, async || {
-        Ok(place.stored().is_empty().then_some(()))
-    });
-    emptied
-        .await
-        .unwrap_or_else(|error| unreachable!("{error}: {:?}", place.stored()));
+    place.nothing_stored().await;
 }
 
 #[tokio::test]
@@ -264,7 +236,7 @@ async fn a_job_that_no_worker_takes_in_time_fails_and_can_be_started_over() {
         .await;
     let object = shows(&place, "orders", "Finished", ("True", "DeadlineExceeded")).await;
     assert_eq!(condition(&object, "Admitted").0, "False");
-    told(&place, "orders", "Failed").await;
+    place.told("orders", EventReason::Failed).await;
     let again = json!({"queueDeadlineSeconds": 3600, "retryGeneration": 1});
     change(&place, "orders", again).await;
     let _worker = place.worker().await;

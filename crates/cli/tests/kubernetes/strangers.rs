@@ -1,8 +1,6 @@
 //! What others do to objects: they edit what is not theirs, delete, and make anew.
 
 use filejobs_crd::{FINALIZER, FileJob, Phase};
-use filejobs_testkit::gateway::Gateway;
-use filejobs_testkit::kube::KubeServer;
 use filejobs_testkit::postgres::PostgresServer;
 use filejobs_testkit::proxy::{Link, Proxy};
 use filejobs_testkit::wait::{self, DEADLINE};
@@ -12,39 +10,24 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-use crate::place::{Place, condition, job_id};
+use crate::place::{Place, condition, job_id, phase};
 use crate::settles;
 
 /// An object that is deleted while the database is away is gone after this time at the latest.
 const GONE: Duration = Duration::from_mins(1);
 
-/// A place whose controller reaches the API server by way of a gateway.
-async fn gated() -> (Place, Gateway) {
-    let place = Place::new().await;
-    let gateway = Gateway::start(KubeServer::shared()).unwrap();
-    place.go_by(gateway.address());
-    (place, gateway)
-}
-
-fn phase(object: &FileJob) -> Option<Phase> {
-    object.status.as_ref().and_then(|status| status.phase)
-}
-
 #[tokio::test]
 async fn an_object_made_again_under_its_name_gets_a_job_of_its_own() {
-    let (place, gateway) = gated().await;
+    let (place, gateway) = Place::gated().await;
     let crew = place.crew().await;
     let mut ids = Vec::new();
-    for round in 0..3 {
+    for _ in 0..3 {
         place.orders("orders", json!({})).await;
         let object = place.finished("orders").await;
         ids.push(job_id(&object));
-        if round < 2 {
-            place.delete("orders").await;
-        }
+        place.delete("orders").await;
     }
-    // The last before, during and after: deleted while its job is held back, and at once made anew.
-    place.delete("orders").await;
+    // Also one whose job is held back.
     place.orders("orders", json!({"suspend": true})).await;
     let held = |object: &FileJob| phase(object) == Some(Phase::Suspended);
     let object = place.until("orders", "the job to be held back", held).await;
@@ -62,7 +45,7 @@ async fn an_object_made_again_under_its_name_gets_a_job_of_its_own() {
 
 #[tokio::test]
 async fn a_status_edited_by_hand_is_put_right() {
-    let (place, gateway) = gated().await;
+    let (place, gateway) = Place::gated().await;
     let _crew = place.crew().await;
     place.orders("orders", json!({})).await;
     let before = place.finished("orders").await.status;
@@ -91,7 +74,7 @@ async fn a_status_edited_by_hand_is_put_right() {
 
 #[tokio::test]
 async fn a_finalizer_taken_off_by_hand_comes_back_and_one_missing_at_the_end_costs_nothing() {
-    let (place, gateway) = gated().await;
+    let (place, gateway) = Place::gated().await;
     let crew = place.crew().await;
     place.orders("orders", json!({})).await;
     place.finished("orders").await;
@@ -128,7 +111,7 @@ async fn a_finalizer_taken_off_by_hand_comes_back_and_one_missing_at_the_end_cos
 /// There is no namespace controller here: the test deletes what is in the namespace, as that one does.
 #[tokio::test]
 async fn a_namespace_that_is_deleted_takes_its_jobs_along() {
-    let (place, gateway) = gated().await;
+    let (place, gateway) = Place::gated().await;
     let crew = place.crew().await;
     for number in 0..5 {
         let held = json!({"suspend": number % 2 == 0});
@@ -169,7 +152,7 @@ async fn a_namespace_that_is_deleted_takes_its_jobs_along() {
 
 #[tokio::test]
 async fn an_object_deleted_while_postgres_and_redis_are_away_goes_and_its_job_goes_later() {
-    let (mut place, gateway) = gated().await;
+    let (mut place, gateway) = Place::gated().await;
     let database = place
         .cluster
         .database_url
