@@ -15,6 +15,7 @@ use crate::drift::Drift;
 use crate::events::Teller;
 use crate::object::{Key, Object};
 use crate::source::Fetcher;
+use crate::turns::Turns;
 
 /// What every reconciliation has at hand.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ pub(crate) struct Context {
     pub(crate) teller: Teller,
     pub(crate) backoff: Backoff,
     pub(crate) known: Known,
+    pub(crate) turns: Turns,
     pub(crate) drift: Drift,
 }
 

@@ -64,7 +64,12 @@ struct Closed;
 
 async fn one(context: &Context, wishes: &Wishes, change: Change) -> Result<(), Closed> {
     match context.known.key(change.job) {
-        Some(key) => wishes.objects.send(key).await.map_err(|_| Closed),
+        Some(key) => {
+            if change.kind == ChangeKind::State {
+                context.turns.tell(&key);
+            }
+            wishes.objects.send(key).await.map_err(|_| Closed)
+        }
         None if change.kind == ChangeKind::State => {
             wishes.jobs.send(change.job).await.map_err(|_| Closed)
         }

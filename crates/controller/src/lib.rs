@@ -40,6 +40,7 @@ mod run;
 mod source;
 mod status;
 mod sweep;
+mod turns;
 mod validate;
 
 pub use client::{ClientError, client};

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::events;
 use crate::fetch::fetch;
-use crate::object::{self, Guarded, Object};
+use crate::object::{self, Guarded, Key, Object};
 use crate::plan::{Seen, plan};
 use crate::report::report;
 use crate::validate::validate;
@@ -30,7 +30,9 @@ pub(crate) async fn reconcile(
     guarded: Arc<Guarded>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
+    let turn = context.turns.take(Key::from_obj(&*guarded)).await;
     let looked = look(&guarded, &context).await;
+    drop(turn);
     let result = looked.as_ref().err().map_or("done", Error::result);
     table::RECONCILES.add([result], 1);
     if let Err(error) = &looked

@@ -24,10 +24,15 @@ use crate::lease::Contest;
 use crate::object::{Guarded, Key, Reader, metadata};
 use crate::reconcile::{error_policy, reconcile};
 use crate::source::{Fetcher, Http};
+use crate::turns::Turns;
 use crate::{events, feed, relay, sweep};
 
 /// Looks that wait to be handed on; whoever asks for more waits.
 const WISHES: usize = 4_096;
+
+/// Objects that stand in line for their turn. Those beyond it are taken in no order: the library keeps them in a hash
+/// table.
+const IN_LINE: u16 = 4_096;
 
 /// Objects in one page of a list.
 const PAGE: u32 = 250;
@@ -122,6 +127,7 @@ fn mirror(
         teller,
         backoff: Backoff::default(),
         known: Known::default(),
+        turns: Turns::new(config.concurrency),
         drift: Drift::default(),
         backends,
         config,
@@ -235,10 +241,9 @@ async fn reconcile_all(
         let key = wanted.recv().await?;
         Some((key, wanted))
     });
-    let concurrency = context.config.concurrency;
     let fetcher = context.clone();
     let results = Controller::for_stream(watched, reader)
-        .with_config(controller::Config::default().concurrency(concurrency))
+        .with_config(controller::Config::default().concurrency(IN_LINE))
         .reconcile_on(wanted)
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(reconcile, error_policy, context);
