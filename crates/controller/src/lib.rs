@@ -42,6 +42,7 @@ mod status;
 mod sweep;
 mod turns;
 mod validate;
+mod webhook_secret;
 
 pub use client::{ClientError, client};
 pub use config::{Backends, Config, Election, Watched};

@@ -25,6 +25,7 @@ use crate::object::{Guarded, Key, Reader, metadata};
 use crate::reconcile::{error_policy, reconcile};
 use crate::source::{Fetcher, Http};
 use crate::turns::Turns;
+use crate::webhook_secret::SecretKeys;
 use crate::{events, feed, relay, sweep};
 
 /// Looks that wait to be handed on; whoever asks for more waits.
@@ -78,13 +79,18 @@ pub async fn run(
 async fn lead(
     backends: Backends,
     config: Config,
-    (parts, settings, election): (scheduler::Backends, scheduler::Config, scheduler::Election),
+    (mut parts, settings, election): (scheduler::Backends, scheduler::Config, scheduler::Election),
     stop: CancellationToken,
 ) -> Result<(), Error> {
     // Fires when one part breaks down, so that the others end as well.
     let stop = stop.child_token();
     let leads = election.leads.clone();
     let mut services: JoinSet<Result<(), Error>> = JoinSet::new();
+    let keys = SecretKeys {
+        client: backends.client.clone(),
+        objects: backends.store.objects(config.holder.clone()),
+    };
+    parts.webhook_keys = Some(keys.shared());
     let scheduling = scheduler::run_elected(parts, settings, election, stop.clone());
     services.spawn(async move { scheduling.await.map_err(Error::Scheduler) });
     // The database fences by the scheduler's lead; until it has it, nothing could be written.

@@ -4,7 +4,7 @@
 use filejobs_core::options::Sheet;
 use filejobs_core::{Limits, Options, TableSchema, WebhookUrl};
 use filejobs_crd::{FileJobSpec, Reason};
-use filejobs_store_postgres::objects::Applied;
+use filejobs_store_postgres::objects::{Applied, WebhookSecret};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, json};
 
@@ -21,6 +21,7 @@ pub(crate) struct Wanted {
     pub(crate) schema: Option<TableSchema>,
     pub(crate) processor: Value,
     pub(crate) webhook_url: Option<String>,
+    pub(crate) webhook_secret: Option<WebhookSecret>,
 }
 
 /// There will be no job, and why.
@@ -64,6 +65,7 @@ pub(crate) fn validate(spec: &FileJobSpec, limits: &Limits) -> Result<Wanted, Re
         schema: schema(spec, limits)?,
         processor: json!({ "type": processor }),
         webhook_url: webhook(spec)?,
+        webhook_secret: webhook_secret(spec),
     })
 }
 
@@ -124,6 +126,14 @@ fn webhook(spec: &FileJobSpec) -> Result<Option<String>, Rejection> {
     Ok(Some(url.as_str().to_owned()))
 }
 
+fn webhook_secret(spec: &FileJobSpec) -> Option<WebhookSecret> {
+    let of = spec.webhook.as_ref()?.secret_ref.as_ref()?;
+    Some(WebhookSecret {
+        name: of.name.clone(),
+        key: of.key.clone(),
+    })
+}
+
 /// The first problems, and how many more there are.
 fn told(problems: &[String]) -> String {
     let text = problems[..problems.len().min(TOLD)].join("; ");
@@ -165,7 +175,7 @@ mod tests {
             "source": {"configMap": {"name": "a", "key": "a.csv"}},
             "options": {"delimiter": ";", "sheet": "Orders", "maxErrors": 3, "maxErrorRatio": 0.5},
             "schema": {"fields": [{"name": "amount", "type": "number", "constraints": {"minimum": 0.5}}]},
-            "webhook": {"url": "https://example.org/hook"},
+            "webhook": {"url": "https://example.org/hook", "secretRef": {"name": "hook", "key": "signing"}},
             "suspend": true, "priority": 7, "retryGeneration": 2
         });
         let spec: FileJobSpec = serde_json::from_value(spec).unwrap();

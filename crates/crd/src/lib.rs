@@ -12,7 +12,10 @@ mod status;
 
 pub use reason::{ConditionType, EventReason, Reason};
 pub use source::{ConfigMapSource, Format, Source, StoreSource, UploadSource};
-pub use spec::{FileJob, FileJobSpec, MAX_PRIORITY, Options, Processor, Webhook};
+pub use spec::{
+    FileJob, FileJobSpec, MAX_PRIORITY, Options, Processor, WEBHOOK_SECRET_TYPE, Webhook,
+    WebhookSecret,
+};
 pub use status::{FileJobStatus, MAX_CODES, MAX_MESSAGE, Phase, Rows, Tasks};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

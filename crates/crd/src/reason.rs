@@ -85,6 +85,8 @@ names! {
         UnknownProcessor,
         /// The webhook's address cannot be used.
         InvalidWebhook,
+        /// The Secret that signs the webhook is not there, cannot be used, or may not be read.
+        WebhookSecretUnavailable,
         /// The upload's job does not exist in this namespace.
         UploadNotFound,
         /// The upload's job belongs to another object.

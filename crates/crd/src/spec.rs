@@ -71,6 +71,14 @@ pub const MAX_PRIORITY: u8 = 10;
         "message": "processor cannot be changed; create another FileJob"
     },
     {
+        "rule": "has(self.webhook) == has(oldSelf.webhook) && (!has(self.webhook) || self.webhook == oldSelf.webhook)",
+        "message": "webhook cannot be changed; create another FileJob"
+    },
+    {
+        "rule": "!has(self.source.upload) || !(has(self.schema) || has(self.options) || has(self.processor) || has(self.webhook))",
+        "message": "schema, options, processor and webhook are not taken beside upload: the job has what it was handed in with"
+    },
+    {
         "rule": "self.retryGeneration >= oldSelf.retryGeneration",
         "message": "retryGeneration can only be raised"
     },
@@ -183,4 +191,25 @@ pub struct Webhook {
         regex(pattern = r"^https?://[^\s/?#@]+([/?#]\S*)?$")
     )]
     pub url: String,
+    /// Where the key of its signatures is; the service's own keys sign when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<WebhookSecret>,
+}
+
+/// The type of the Secrets that may be named: nothing else that a namespace keeps secret is ever read.
+pub const WEBHOOK_SECRET_TYPE: &str = "filejobs.dev/webhook";
+
+/// A key of a Secret in the same namespace, of the type `filejobs.dev/webhook`; its value is `whsec_…`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WebhookSecret {
+    /// The Secret's name.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    /// The key in it.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
 }

@@ -3,14 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 use filejobs_crd::{FileJob, definition};
+use filejobs_testkit::kube::client::define;
 use filejobs_testkit::kube::{ADMIN_TOKEN, KubeServer};
 use filejobs_testkit::names;
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::{ApiResource, CustomResourceExt as _};
-use kube::{Api, Client, Config};
+use kube::core::ApiResource;
+use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -25,11 +24,9 @@ async fn place() -> Place {
     let server = tokio::task::spawn_blocking(KubeServer::shared)
         .await
         .unwrap();
-    let config = Kubeconfig::from_yaml(&server.kubeconfig(ADMIN_TOKEN)).unwrap();
-    let options = KubeConfigOptions::default();
-    let config = Config::from_custom_kubeconfig(config, &options).await;
-    let client = Client::try_from(config.unwrap()).unwrap();
-    DEFINED.get_or_init(|| define(client.clone())).await;
+    let client = server.client(ADMIN_TOKEN, "default").await.unwrap();
+    let define = async || define(client.clone(), &definition()).await.unwrap();
+    DEFINED.get_or_init(define).await;
     let namespace = names::unique("rules");
     let made = json!({"metadata": {"name": namespace}});
     let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -39,23 +36,6 @@ async fn place() -> Place {
         .await
         .unwrap();
     Place { client, namespace }
-}
-
-async fn define(client: Client) {
-    let definitions: Api<CustomResourceDefinition> = Api::all(client);
-    let parameters = PatchParams::apply("test").force();
-    let name = FileJob::crd_name();
-    definitions
-        .patch(name, &parameters, &Patch::Apply(definition()))
-        .await
-        .unwrap();
-    let established = kube::runtime::conditions::is_crd_established();
-    let established = kube::runtime::wait::await_condition(definitions, name, established);
-    let within = filejobs_testkit::wait::DEADLINE;
-    tokio::time::timeout(within, established)
-        .await
-        .unwrap()
-        .unwrap();
 }
 
 impl Place {
@@ -135,6 +115,18 @@ async fn exactly_one_source_is_taken() {
         place.create("sum", json!({"source": upload})).await,
         "sha256 is not taken beside upload",
     );
+    for (field, value) in [
+        ("schema", json!({"fields": [{"name": "a"}]})),
+        ("options", json!({"header": false})),
+        ("processor", json!({"type": "import"})),
+        ("webhook", json!({"url": "https://example.org"})),
+    ] {
+        let spec = json!({"source": {"upload": {"id": id}}, field: value});
+        assert_refused(
+            place.create("beside", spec).await,
+            "are not taken beside upload",
+        );
+    }
 }
 
 #[tokio::test]
@@ -146,7 +138,6 @@ async fn what_is_out_of_bounds_is_refused_with_the_field() {
         spec[name] = value;
         spec
     };
-    let webhook = |url: &str| json!({"url": url});
     let fields = |n: usize| {
         (0..n)
             .map(|n| json!({"name": format!("c{n}")}))
@@ -180,14 +171,6 @@ async fn what_is_out_of_bounds_is_refused_with_the_field() {
         (
             with("options", json!({"maxErrorRatio": 1.5})),
             "spec.options.maxErrorRatio",
-        ),
-        (
-            with("webhook", webhook("ftp://example.org")),
-            "spec.webhook.url",
-        ),
-        (
-            with("webhook", webhook("https://me:secret@example.org")),
-            "spec.webhook.url",
         ),
         (with("schema", json!({"fields": []})), "spec.schema.fields"),
         (
@@ -236,6 +219,33 @@ async fn what_is_out_of_bounds_is_refused_with_the_field() {
 }
 
 #[tokio::test]
+async fn a_webhook_that_is_out_of_bounds_is_refused_with_the_field() {
+    let place = place().await;
+    let url = "https://example.org";
+    for (webhook, field) in [
+        (json!({"url": "ftp://example.org"}), "url"),
+        (json!({"url": "https://me:secret@example.org"}), "url"),
+        (json!({"secretRef": {"name": "hook", "key": "a"}}), "url"),
+        (
+            json!({"url": url, "secretRef": {"name": "Hook", "key": "a"}}),
+            "secretRef.name",
+        ),
+        (
+            json!({"url": url, "secretRef": {"name": "hook", "key": "../a"}}),
+            "secretRef.key",
+        ),
+        (
+            json!({"url": url, "secretRef": {"name": "hook"}}),
+            "secretRef.key",
+        ),
+    ] {
+        let spec = json!({"source": config_map(), "webhook": webhook});
+        let field = format!("spec.webhook.{field}");
+        assert_refused(place.create("refused", spec).await, &field);
+    }
+}
+
+#[tokio::test]
 async fn a_full_spec_is_taken_and_read_back_by_our_types() {
     let place = place().await;
     let spec = json!({
@@ -252,7 +262,7 @@ async fn a_full_spec_is_taken_and_read_back_by_our_types() {
         "processor": {"type": "import"},
         "priority": 10,
         "activeDeadlineSeconds": 60, "queueDeadlineSeconds": 60, "ttlSecondsAfterFinished": 0,
-        "webhook": {"url": "https://example.org/hook"}
+        "webhook": {"url": "https://example.org/hook", "secretRef": {"name": "hook", "key": "signing"}}
     });
     place.create("full", spec.clone()).await.unwrap();
     let jobs: Api<FileJob> = Api::namespaced(place.client.clone(), &place.namespace);
@@ -288,6 +298,10 @@ async fn what_the_job_was_made_of_cannot_be_changed() {
         (
             json!({"processor": {"type": "import"}}),
             "processor cannot be changed",
+        ),
+        (
+            json!({"webhook": {"url": "https://example.org"}}),
+            "webhook cannot be changed",
         ),
     ] {
         assert_refused(place.change("fixed", change).await, field);

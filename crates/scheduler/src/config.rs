@@ -27,6 +27,8 @@ pub struct Backends {
     pub blobs: Blobs,
     /// Time, ids and jitter.
     pub sources: Sources,
+    /// Keys that jobs bring along for the signatures of their webhooks, where they may.
+    pub webhook_keys: Option<Arc<dyn webhook::Keys>>,
 }
 
 /// How a scheduler works.

@@ -83,7 +83,8 @@ impl Drop for Leading {
 
 /// Schedules until `stop` fires. Whatever it was doing then, the next scheduler goes on with.
 pub async fn run(backends: Backends, config: Config, stop: CancellationToken) -> Result<(), Error> {
-    let sender = webhook::Sender::new(&config.webhooks).map_err(Error::Webhooks)?;
+    let sender = webhook::Sender::new(&config.webhooks, backends.webhook_keys.clone());
+    let sender = sender.map_err(Error::Webhooks)?;
     let _leading = Leading::begin();
     // Fires when one loop breaks down, so that the others end as well.
     let stop = stop.child_token();

@@ -128,6 +128,7 @@ impl Backends {
             queue: self.queue.clone(),
             blobs: self.blobs.clone(),
             sources: self.sources.clone(),
+            webhook_keys: None,
         }
     }
 

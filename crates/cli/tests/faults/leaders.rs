@@ -109,6 +109,7 @@ async fn backends(cluster: &Cluster, name: &str) -> Backends {
         queue: std::sync::Arc::new(Redis::new(queue).unwrap()),
         blobs: Blobs::local(&cluster.files()).await.unwrap(),
         sources,
+        webhook_keys: None,
     }
 }
 

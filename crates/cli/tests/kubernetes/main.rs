@@ -16,6 +16,7 @@ mod sources;
 mod steering;
 mod stores;
 mod strangers;
+mod webhooks;
 
 use std::time::Duration;
 

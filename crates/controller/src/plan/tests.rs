@@ -16,6 +16,7 @@ fn planned(
     let link = link.map(|applied| ObjectLink {
         job: object.id,
         object: object.reference.clone(),
+        webhook_secret: None,
         applied,
     });
     let wanted = link

@@ -31,6 +31,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::object::{Key, Object};
 use crate::validate::{Rejection, Wanted, steering};
+use crate::webhook_secret;
 
 pub use store::{SourceStore, Stores};
 
@@ -241,6 +242,14 @@ fn settle(context: &Context, object: &Object, entry: &mut Entry, failure: Failur
 async fn fetch(context: &Context, object: &Object, wanted: Wanted) -> Result<(), Failure> {
     let source = &object.job.spec.source;
     let namespace = &object.reference.namespace;
+    if let Some(secret) = &wanted.webhook_secret {
+        // Read again when there is something to sign. Now, so that its author does not find out at the end.
+        let client = &context.backends.client;
+        if let Err(problem) = webhook_secret::read(client, namespace, secret).await {
+            let rejection = problem.rejection(secret).map_err(Failure::Ours)?;
+            return Err(Failure::Later(rejection));
+        }
+    }
     let incoming = if let Some(from) = &source.config_map {
         config_map::open(context, namespace, from).await?
     } else if let Some(address) = &source.url {
@@ -277,6 +286,7 @@ async fn fetch(context: &Context, object: &Object, wanted: Wanted) -> Result<(),
             "The file has another SHA-256 than `source.sha256` says; correct one or the other in a new FileJob.",
         ));
     }
+    let secret = wanted.webhook_secret.clone();
     let new = new_job(
         context,
         object,
@@ -291,7 +301,7 @@ async fn fetch(context: &Context, object: &Object, wanted: Wanted) -> Result<(),
         .map_err(ours)?;
     let made = context
         .objects
-        .create(&object.reference, steering(&object.job.spec), new)
+        .create(&object.reference, steering(&object.job.spec), secret, new)
         .await;
     match made {
         Ok(Linking::Linked(_)) => Ok(()),

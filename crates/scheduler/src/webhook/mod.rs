@@ -4,6 +4,7 @@
 //! Deliveries lie in the store's outbox, written by the transaction that ended the job, so that none is lost and none
 //! is made up. What happens here changes no job.
 
+mod keys;
 mod schedule;
 mod sender;
 mod settings;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 pub use crate::guard::{Allowed, InvalidAllowed};
+pub use keys::{Keys, NoKey};
 pub use sender::{ClientError, Sender};
 pub use settings::{Config, InvalidSecret, Secret};
 

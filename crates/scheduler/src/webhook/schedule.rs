@@ -5,6 +5,8 @@ use std::time::Duration;
 use filejobs_store::{Delivery, NextDelivery};
 use jiff::Timestamp;
 
+use super::keys::NoKey;
+
 /// The times of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Schedule {
@@ -51,6 +53,9 @@ pub(crate) enum Reason {
     /// No answer in time.
     #[error("the receiver did not answer in time")]
     Timeout,
+    /// Nothing was sent: it could not be signed.
+    #[error(transparent)]
+    Key(#[from] NoKey),
 }
 
 impl Answer {
@@ -110,7 +115,11 @@ impl Schedule {
             | Answer::TooLate => return NextDelivery::Abandoned,
             Answer::Status(_)
             | Answer::None(
-                Reason::Name | Reason::Connection | Reason::Protocol | Reason::Timeout,
+                Reason::Name
+                | Reason::Connection
+                | Reason::Protocol
+                | Reason::Timeout
+                | Reason::Key(_),
             ) => {}
         }
         let Some(pause) = self.pauses.get(delivery.attempts as usize) else {

@@ -1,5 +1,6 @@
 //! Sends one webhook once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use filejobs_core::{WebhookUrl, causes};
@@ -7,6 +8,7 @@ use filejobs_store::Delivery;
 use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 
+use super::keys::Keys;
 use super::schedule::{Answer, Reason};
 use super::settings::{Config, Secret};
 use crate::guard::{Guard, Refused, Unresolved};
@@ -22,11 +24,13 @@ pub struct Sender {
     client: reqwest::Client,
     guard: Guard,
     secrets: Vec<Secret>,
+    keys: Option<Arc<dyn Keys>>,
 }
 
 impl Sender {
-    /// A sender with its own connections: none is kept open, so that each is checked anew.
-    pub fn new(config: &Config) -> Result<Self, ClientError> {
+    /// A sender with its own connections: none is kept open, so that each is checked anew. `keys` are those of single
+    /// jobs, where there may be some.
+    pub fn new(config: &Config, keys: Option<Arc<dyn Keys>>) -> Result<Self, ClientError> {
         let guard = Guard::new(&config.allowed);
         // A machine without root certificates can still reach receivers that speak plain HTTP.
         let client = guard.client(|builder| builder, "webhooks to https addresses");
@@ -34,6 +38,7 @@ impl Sender {
             client: client.map_err(ClientError)?,
             guard,
             secrets: config.secrets.clone(),
+            keys,
         })
     }
 
@@ -65,7 +70,12 @@ impl Sender {
             .header(CONTENT_TYPE, "application/json")
             .header(standardwebhooks::HEADER_WEBHOOK_ID, &id)
             .header(standardwebhooks::HEADER_WEBHOOK_TIMESTAMP, seconds);
-        let signatures = self.secrets.iter();
+        let own = match &self.keys {
+            Some(keys) => keys.of_job(delivery.job).await?,
+            None => None,
+        };
+        let signatures = own.as_ref().map_or(&*self.secrets, std::slice::from_ref);
+        let signatures = signatures.iter();
         let signatures: Vec<_> = signatures
             .filter_map(|secret| secret.sign(&id, seconds, &delivery.body))
             .collect();
@@ -103,13 +113,14 @@ fn reason(error: &reqwest::Error) -> Reason {
 mod tests {
     use std::net::SocketAddr;
 
-    use filejobs_core::Sources;
+    use filejobs_core::{JobId, Sources};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use wiremock::matchers::{method, path};
     use wiremock::{Mock, MockServer, ResponseTemplate};
 
     use super::*;
+    use crate::webhook::NoKey;
 
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const NEXT_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -121,7 +132,7 @@ mod tests {
             allowed: allowed.iter().map(|text| text.parse().unwrap()).collect(),
             ..Config::default()
         };
-        Sender::new(&config).unwrap()
+        Sender::new(&config, None).unwrap()
     }
 
     fn delivery(url: &str) -> Delivery {
@@ -186,6 +197,49 @@ mod tests {
             let receiver = standardwebhooks::Webhook::new(secret).unwrap();
             receiver.verify(&request.body, &request.headers).unwrap();
         }
+    }
+
+    /// One key for every job, or none for any.
+    #[derive(Debug)]
+    struct Own(Result<Option<Secret>, NoKey>);
+
+    #[async_trait::async_trait]
+    impl Keys for Own {
+        async fn of_job(&self, _: JobId) -> Result<Option<Secret>, NoKey> {
+            self.0.clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_job_with_a_key_of_its_own_is_signed_by_that_and_by_nothing_else() {
+        let server = MockServer::start().await;
+        let taken = ResponseTemplate::new(204);
+        Mock::given(method("POST"))
+            .respond_with(taken)
+            .mount(&server)
+            .await;
+        let delivery = delivery(&format!("{}/hook", server.uri()));
+        let mut sender = sender(&["127.0.0.1"]);
+        sender.secrets.truncate(1);
+
+        // Unsigned it is not sent.
+        sender.keys = Some(Arc::new(Own(Err(NoKey::Absent))));
+        let answer = send(&sender, &delivery).await;
+        assert_eq!(answer, Answer::None(Reason::Key(NoKey::Absent)));
+        sender.keys = Some(Arc::new(Own(Ok(Some(NEXT_SECRET.parse().unwrap())))));
+        assert_eq!(send(&sender, &delivery).await, Answer::Status(204));
+        sender.keys = Some(Arc::new(Own(Ok(None))));
+        assert_eq!(send(&sender, &delivery).await, Answer::Status(204));
+
+        let requests = server.received_requests().await.unwrap();
+        let signed = requests.iter().map(|request| {
+            [SECRET, NEXT_SECRET].map(|secret| {
+                let receiver = standardwebhooks::Webhook::new(secret).unwrap();
+                receiver.verify(&request.body, &request.headers).is_ok()
+            })
+        });
+        let signed: Vec<_> = signed.collect();
+        assert_eq!(signed, [[false, true], [true, false]]);
     }
 
     #[tokio::test]

@@ -62,6 +62,7 @@ impl Service {
             queue: Arc::new(Memory::new(1000)),
             blobs,
             sources,
+            webhook_keys: None,
         };
         Self { backends, folder }
     }

@@ -46,6 +46,15 @@ pub struct Applied {
     pub retries: u32,
 }
 
+/// Where the key is that signs a job's webhook: in a Secret of the object's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookSecret {
+    /// The Secret's name.
+    pub name: String,
+    /// The key in it.
+    pub key: String,
+}
+
 /// A job and its object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectLink {
@@ -55,6 +64,8 @@ pub struct ObjectLink {
     pub object: ObjectRef,
     /// What was carried out.
     pub applied: Applied,
+    /// What signs the job's webhook; the service's own keys when absent.
+    pub webhook_secret: Option<WebhookSecret>,
 }
 
 /// What came of a link that was to be made.
@@ -126,11 +137,12 @@ impl Objects {
         &self,
         object: &ObjectRef,
         applied: Applied,
+        webhook_secret: Option<WebhookSecret>,
         new: NewJob,
     ) -> filejobs_store::Result<Linking> {
-        let given = Arc::new((object.clone(), new));
+        let given = Arc::new((object.clone(), webhook_secret, new));
         write!(self, "creating an object's job", [given], |unit| {
-            create(unit, &given.0, applied, &given.1)
+            create(unit, &given.0, applied, given.1.as_ref(), &given.2)
         })
     }
 
@@ -241,12 +253,13 @@ async fn create(
     unit: &mut Unit,
     object: &ObjectRef,
     applied: Applied,
+    webhook_secret: Option<&WebhookSecret>,
     new: &NewJob,
 ) -> Result<Linking> {
     if let Some(link) = of_object(&mut unit.connection, &object.uid).await? {
         return linked(unit, link.job).await;
     }
-    if !insert(unit, object, applied, new.id).await? {
+    if !insert(unit, object, applied, webhook_secret, new.id).await? {
         return meanwhile(unit, object).await;
     }
     let job = jobs::create(unit, new).await?;
@@ -281,7 +294,7 @@ async fn link(unit: &mut Unit, object: &ObjectRef, applied: Applied, id: JobId) 
     if taken.is_some() {
         return Ok(Linking::Taken);
     }
-    if !insert(unit, object, standing, id).await? {
+    if !insert(unit, object, standing, None, id).await? {
         return meanwhile(unit, object).await;
     }
     Ok(Linking::Linked(Box::new(job)))
@@ -300,10 +313,17 @@ async fn linked(unit: &mut Unit, id: JobId) -> Result<Linking> {
 }
 
 /// Links; not when the object has a job. Waits for whoever links it at the same moment.
-async fn insert(unit: &mut Unit, object: &ObjectRef, applied: Applied, job: JobId) -> Result<bool> {
+async fn insert(
+    unit: &mut Unit,
+    object: &ObjectRef,
+    applied: Applied,
+    webhook_secret: Option<&WebhookSecret>,
+    job: JobId,
+) -> Result<bool> {
     let linked = sqlx::query!(
-        "INSERT INTO object_links (job, uid, namespace, name, suspend, cancel, priority, retries)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+        "INSERT INTO object_links (job, uid, namespace, name, suspend, cancel, priority, retries,
+            webhook_secret, webhook_secret_key)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         ON CONFLICT (uid) DO NOTHING",
         job.as_uuid(),
         object.uid,
@@ -312,7 +332,9 @@ async fn insert(unit: &mut Unit, object: &ObjectRef, applied: Applied, job: JobI
         applied.suspend,
         applied.cancel,
         i16::from(applied.priority),
-        i64::from(applied.retries)
+        i64::from(applied.retries),
+        webhook_secret.map(|secret| &*secret.name),
+        webhook_secret.map(|secret| &*secret.key)
     )
     .execute(&mut *unit.connection)
     .await?;
@@ -329,6 +351,20 @@ struct LinkRow {
     cancel: bool,
     priority: i16,
     retries: i64,
+    webhook_secret: Option<String>,
+    webhook_secret_key: Option<String>,
+}
+
+/// Links with a condition.
+macro_rules! select_links {
+    ($condition:literal, $($value:expr),*) => {
+        sqlx::query_as!(
+            LinkRow,
+            "SELECT job, uid, namespace, name, suspend, cancel, priority, retries,
+                webhook_secret, webhook_secret_key FROM object_links " + $condition,
+            $($value),*
+        )
+    };
 }
 
 impl LinkRow {
@@ -337,6 +373,7 @@ impl LinkRow {
             table: "object_links",
             row: &self.job,
         };
+        let webhook_secret = self.webhook_secret.zip(self.webhook_secret_key);
         Ok(ObjectLink {
             job: JobId::from_uuid(self.job),
             applied: Applied {
@@ -350,29 +387,22 @@ impl LinkRow {
                 namespace: self.namespace,
                 name: self.name,
             },
+            webhook_secret: webhook_secret.map(|(name, key)| WebhookSecret { name, key }),
         })
     }
 }
 
 async fn of_object(connection: &mut PgConnection, uid: &str) -> Result<Option<ObjectLink>> {
-    let row = sqlx::query_as!(
-        LinkRow,
-        "SELECT job, uid, namespace, name, suspend, cancel, priority, retries FROM object_links WHERE uid = $1",
-        uid
-    )
-    .fetch_optional(connection)
-    .await?;
+    let row = select_links!("WHERE uid = $1", uid)
+        .fetch_optional(connection)
+        .await?;
     row.map(LinkRow::read).transpose()
 }
 
 async fn of_job(connection: &mut PgConnection, job: JobId) -> Result<Option<ObjectLink>> {
-    let row = sqlx::query_as!(
-        LinkRow,
-        "SELECT job, uid, namespace, name, suspend, cancel, priority, retries FROM object_links WHERE job = $1",
-        job.as_uuid()
-    )
-    .fetch_optional(connection)
-    .await?;
+    let row = select_links!("WHERE job = $1", job.as_uuid())
+        .fetch_optional(connection)
+        .await?;
     row.map(LinkRow::read).transpose()
 }
 
@@ -381,10 +411,8 @@ async fn links(
     after: Option<JobId>,
     limit: u32,
 ) -> Result<Vec<ObjectLink>> {
-    let rows = sqlx::query_as!(
-        LinkRow,
-        "SELECT job, uid, namespace, name, suspend, cancel, priority, retries FROM object_links
-        WHERE job > $1 ORDER BY job LIMIT $2",
+    let rows = select_links!(
+        "WHERE job > $1 ORDER BY job LIMIT $2",
         after.map_or(Uuid::nil(), |job| job.as_uuid()),
         i64::from(limit)
     )

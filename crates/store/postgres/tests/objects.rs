@@ -12,7 +12,7 @@ use filejobs_core::failure::{Failure, FailureCode};
 use filejobs_core::{JobId, JobState, SchedulerId, Sources};
 use filejobs_store::{Error, NewJob, Store as _};
 use filejobs_store::{NewTask, TaskKind};
-use filejobs_store_postgres::objects::{Applied, Linking, ObjectRef, Objects};
+use filejobs_store_postgres::objects::{Applied, Linking, ObjectRef, Objects, WebhookSecret};
 use filejobs_store_postgres::{PostgresStore, Settings};
 
 /// A store whose scheduler `a` leads.
@@ -87,7 +87,7 @@ impl Bench {
     async fn create(&self, uid: &str, applied: Applied) -> JobId {
         let made = self
             .objects
-            .create(&object(uid), applied, self.new_job())
+            .create(&object(uid), applied, None, self.new_job())
             .await;
         job(&made.unwrap()).0
     }
@@ -123,12 +123,35 @@ async fn an_object_gets_one_job_however_often_it_is_asked_for() {
     let both = [bench.new_job(), bench.new_job()].map(|new| {
         let objects = bench.objects.clone();
         tokio::spawn(async move {
-            let made = objects.create(&object("u3"), Applied::default(), new).await;
+            let made = objects
+                .create(&object("u3"), Applied::default(), None, new)
+                .await;
             job(&made.unwrap()).0
         })
     });
     let [one, two] = both;
     assert_eq!(one.await.unwrap(), two.await.unwrap());
+}
+
+#[tokio::test]
+async fn where_the_key_of_a_webhook_is_stays_known() {
+    let bench = bench().await;
+    let secret = WebhookSecret {
+        name: "hook".to_owned(),
+        key: "signing".to_owned(),
+    };
+    let new = bench.new_job();
+    let id = new.id;
+    let made = bench
+        .objects
+        .create(&object("u1"), Applied::default(), Some(secret.clone()), new)
+        .await;
+    assert_eq!(job(&made.unwrap()).0, id);
+    let other = bench.create("u2", Applied::default()).await;
+    for (id, wanted) in [(id, Some(secret)), (other, None)] {
+        let link = bench.objects.of_job(id).await.unwrap().expect("linked");
+        assert_eq!(link.webhook_secret, wanted);
+    }
 }
 
 #[tokio::test]
@@ -138,7 +161,7 @@ async fn a_job_that_was_removed_is_not_made_again_for_its_object() {
     bench.store.delete(id).await.unwrap();
     let again = bench
         .objects
-        .create(&object("u1"), Applied::default(), bench.new_job())
+        .create(&object("u1"), Applied::default(), None, bench.new_job())
         .await;
     assert_eq!(again.unwrap(), Linking::Removed(id));
     bench.objects.remove(id).await.unwrap();
@@ -301,7 +324,7 @@ async fn who_does_not_lead_changes_nothing() {
     let other = bench.store.objects(SchedulerId::new("b"));
     let late = Failure::new(FailureCode::DeadlineExceeded, "Too late.");
     let created = other
-        .create(&object("u2"), Applied::default(), bench.new_job())
+        .create(&object("u2"), Applied::default(), None, bench.new_job())
         .await;
     assert!(matches!(created, Err(Error::Stale)), "{created:?}");
     assert!(matches!(other.retry(id, 1).await, Err(Error::Stale)));

@@ -37,6 +37,7 @@ async fn serve(folder: &Path) {
         queue: Arc::new(Memory::new(1000)),
         blobs: Blobs::local(&folder.join("blobs")).await.unwrap(),
         sources: sources.clone(),
+        webhook_keys: None,
     };
     scheduler::take_over(&backends).await.unwrap();
     let (command, _) = engine();

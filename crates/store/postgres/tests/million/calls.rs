@@ -446,7 +446,7 @@ async fn what_is_done_for_an_object_reads_only_what_is_its_own() {
     let own = new.id;
     object_reads_little("making an object's job", async |objects| {
         let applied = Applied::default();
-        objects.create(&object, applied, new).await.unwrap();
+        objects.create(&object, applied, None, new).await.unwrap();
         objects.of_object("one").await.unwrap().expect("linked");
         objects.of_job(own).await.unwrap().expect("linked");
     })
