@@ -45,6 +45,17 @@ pub fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many files a process may have open, and how many it may allow itself; nothing when it is gone.
+#[must_use]
+pub fn open_files_limits(pid: u32) -> Option<(u64, u64)> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    let mut numbers = line.split_whitespace().map_while(|word| word.parse().ok());
+    Some((numbers.next()?, numbers.next()?))
+}
+
 /// Memory of a process that is in RAM now, in bytes; 0 when it is gone.
 #[must_use]
 pub fn resident_bytes(pid: u32) -> u64 {

@@ -30,7 +30,7 @@ use crate::exit::{Exit, Outcome};
 use crate::options::FileOptions;
 use crate::services::backends::Backends;
 use crate::services::ops::{Needs, Ops, OpsServer};
-use crate::services::{self, Running, ready, stop, worker_config};
+use crate::services::{self, Running, open_files, ready, stop, worker_config};
 use crate::terminal;
 
 use guest::Guest;
@@ -115,6 +115,7 @@ impl Dev {
         std::fs::create_dir_all(data)
             .with_context(|| format!("{} cannot be made", data.display()))?;
         let lock = Lock::take(data)?;
+        open_files::raise_limit();
         // One thread for each core: what waits for disks has threads of its own.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

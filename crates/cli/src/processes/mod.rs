@@ -22,7 +22,7 @@ use crate::config::{
 use crate::exit::{Exit, Outcome};
 use crate::services::backends::{Backends, Remote};
 use crate::services::ops::{Needs, Ops, OpsServer};
-use crate::services::{self, Running, ready, stop};
+use crate::services::{self, Running, open_files, ready, stop};
 
 pub(crate) use api::Api;
 pub(crate) use controller::Controller;
@@ -92,6 +92,7 @@ impl Common {
         let remote = self
             .remote
             .ok_or_else(|| anyhow::anyhow!("the settings were not checked"))?;
+        open_files::raise_limit();
         let stop = CancellationToken::new();
         stop::on_signals(&stop)?;
         if self.lifecycle.until_stdin_closes {

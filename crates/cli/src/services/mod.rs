@@ -3,6 +3,7 @@
 
 pub(crate) mod backends;
 mod figures;
+pub(crate) mod open_files;
 pub(crate) mod ops;
 pub(crate) mod ready;
 pub(crate) mod stop;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use filejobs_testkit::cluster::{Cluster, Member};
 use filejobs_testkit::http::{self, Upload};
 use filejobs_testkit::postgres::PostgresServer;
+use filejobs_testkit::processes;
 use filejobs_testkit::s3::{self, S3Server};
 use filejobs_testkit::wait::{self, DEADLINE};
 use serde_json::Value;
@@ -93,6 +94,39 @@ async fn goes_its_way(cluster: Cluster) {
         Some(1),
         "{workers}"
     );
+}
+
+/// A command that starts with few files that it may have open.
+fn with_few_files(command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    let set = command.get_envs();
+    let set = set.filter_map(|(name, value)| Some((name, value?)));
+    shell
+        .args(["-c", "ulimit -Sn 256; exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear()
+        .envs(set);
+    shell
+}
+
+#[tokio::test]
+async fn every_process_may_have_as_many_files_open_as_the_system_allows() {
+    let cluster = cluster();
+    for part in ["api", "worker", "scheduler"] {
+        let command = with_few_files(&cluster.command(&[part]));
+        let mut member = cluster.launch(command).unwrap();
+        member.until_ready().await.unwrap();
+        let (soft, hard) = processes::open_files_limits(member.pid()).unwrap();
+        assert!(hard > 256, "this machine allows {hard}");
+        assert_eq!(soft, hard, "{part}");
+        let told = format!("now={hard}");
+        assert!(member.log().contains(&told), "{}", member.log());
+    }
+    let service = crate::service().in_namespace("ulimit -Sn 256");
+    let service = service.start().await.unwrap();
+    let (soft, hard) = processes::open_files_limits(service.pid()).unwrap();
+    assert_eq!(soft, hard, "dev");
 }
 
 #[tokio::test]
