@@ -54,15 +54,19 @@ const replaceLive = (html) => {
   if (state) announce(state);
 };
 
+// Answers whether the service did.
 const load = async () => {
   try {
     const response = await fetch(location.href, { cache: "no-cache", headers: { Accept: "text/html" } });
-    if (response.status === 404) return location.assign("/");
+    if (response.status === 404) location.assign("/");
     // The key has ended or was taken back: the page itself now asks for one.
-    if (response.status === 401 || response.status === 403) return location.reload();
-    if (response.ok) replaceLive(await response.text());
+    else if (response.status === 401 || response.status === 403) location.reload();
+    else if (response.ok) replaceLive(await response.text());
+    else return false;
+    return true;
   } catch {
     // A service that restarts answers again soon; the next round will tell.
+    return false;
   }
 };
 
@@ -80,6 +84,16 @@ const refresh = () => {
     refreshing = null;
   });
   return refreshing;
+};
+
+// For what no later round makes good. Pauses grow from a second to half a minute, about five minutes in all.
+const insist = async () => {
+  for (let n = 0; n < 14; n += 1) {
+    if (await refresh()) return;
+    const pause = Math.min(2 ** n, 30) * 1000 * (0.75 + Math.random() / 2);
+    await new Promise((resolve) => setTimeout(resolve, pause));
+  }
+  if (!(await refresh())) showError(UNREACHABLE);
 };
 
 const every = (milliseconds) => {
@@ -103,7 +117,7 @@ const follow = (url) => {
   for (const kind of ["progress", "state"]) source.addEventListener(kind, soon);
   source.addEventListener("finished", () => {
     source.close();
-    refresh();
+    insist();
   });
   addEventListener("pagehide", () => source.close());
 };

@@ -282,6 +282,49 @@ async fn a_job_can_be_held_back_cancelled_and_tried_again_from_its_page() -> any
     stage.assert_quiet().await
 }
 
+/// Makes the page's requests fail until it is told to let them pass, and counts those after the end of the job's events.
+const AWAY: &str = "
+    window.away = true;
+    window.refused = 0;
+    const close = EventSource.prototype.close;
+    EventSource.prototype.close = function () { window.ended = true; close.call(this); };
+    const ask = window.fetch;
+    window.fetch = (...request) => {
+        if (!window.away) return ask(...request);
+        if (window.ended) window.refused += 1;
+        return Promise.reject(new TypeError('away'));
+    };";
+
+#[tokio::test]
+async fn the_end_of_a_job_is_shown_once_the_service_answers_again() -> anyhow::Result<()> {
+    let Some(stage) = Stage::set(Settings::default()).await? else {
+        return Ok(());
+    };
+    // An engine that stands still does not end its job.
+    let (_, upload) = sample_upload(2_000_000, 0.0);
+    let id = stage.service.submit(&upload).await?;
+    let engine = wait::until("an engine to run", DEADLINE, async || {
+        Ok(stage.service.children().first().copied())
+    });
+    processes::signal(engine.await?, "STOP")?;
+    stage.open(&format!("/jobs/{id}")).await?;
+    offered(&stage, &["Suspend", "Cancel job"]).await?;
+    stage.browser.run(AWAY, &[]).await?;
+    let cancelled = stage
+        .service
+        .post(&format!("/api/jobs/{id}/cancel"))
+        .await?;
+    cancelled.assert_status(200);
+    let refused = "return window.refused > 0";
+    stage
+        .browser
+        .wait_for("the last look to fail", refused)
+        .await?;
+    stage.browser.run("window.away = false", &[]).await?;
+    stage.wait_for_text("#job .badge", "Cancelled").await?;
+    stage.assert_quiet().await
+}
+
 #[tokio::test]
 async fn what_files_bring_along_is_shown_and_never_run() -> anyhow::Result<()> {
     let Some(stage) = Stage::set(Settings::default()).await? else {
