@@ -17,7 +17,7 @@ const TRIES: u32 = 5;
 /// Deletes the job
 ///
 /// A job in `PROCESSING` becomes `CANCELLED` and stays; delete it again to have it gone. Otherwise the job, its
-/// errors, its results and its file go.
+/// errors, its results and its file go, and a webhook that has not been delivered by then is not sent.
 #[utoipa::path(
     delete,
     path = "/jobs/{id}",
