@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use filejobs_testkit::wait;
+use filejobs_testkit::wait::{self, DEADLINE};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use wiremock::matchers::method;
@@ -24,6 +24,11 @@ const HEALED: Duration = Duration::from_mins(4);
 
 /// How much longer than its lease a task may be stuck.
 const RESCUED: Duration = Duration::from_secs(5);
+
+/// Of the files of a plan, one in so many must be in, and the job of one in so many must have ended, by the last kill. On
+/// an idle machine of two cores nearly all are.
+const TAKEN: usize = 3;
+const ENDED: usize = 6;
 
 /// What a failed test shows of the tasks that did not end.
 const OPEN_TASKS: &str =
@@ -69,6 +74,7 @@ async fn endure(plan: Plan) {
     let healed = async {
         killed?;
         crew.all_ready().await?;
+        let meanwhile = Meanwhile::of(&crew).await?;
         let sent: Vec<Sent> = clients
             .join_all()
             .await
@@ -79,12 +85,12 @@ async fn endure(plan: Plan) {
             Ok(crew.ask(open).filter(|count| count == "0"))
         })
         .await?;
-        anyhow::Ok(sent)
+        anyhow::Ok((sent, meanwhile))
     };
     let healed = healed.await;
     let replay = plan.replay();
-    let sent = match healed {
-        Ok(sent) => sent,
+    let (sent, meanwhile) = match healed {
+        Ok(healed) => healed,
         Err(error) => {
             let open = crew.ask(OPEN_TASKS).unwrap_or_default();
             let errors = crew.errors().await;
@@ -98,13 +104,18 @@ async fn endure(plan: Plan) {
         let problem = format!("stuck for {:?}: {}", worst.time, worst.what);
         verdict.problems.push(problem);
     }
+    verdict
+        .problems
+        .extend(meanwhile.too_little(plan.files.len()));
     let repeats: u32 = sent.iter().map(|sent| sent.repeats).sum();
     eprintln!(
-        "seed {}: {} kills ({}), {} jobs ({repeats} uploads repeated), {} losses, {} duplicates, worst recovery {:.1} s, {:.0} s in all",
+        "seed {}: {} kills ({}), {} jobs ({repeats} uploads repeated; {} in and {} ended by the last kill), {} losses, {} duplicates, worst recovery {:.1} s, {:.0} s in all",
         plan.seed,
         plan.kills.len(),
         plan.tally(),
         sent.len(),
+        meanwhile.taken,
+        meanwhile.ended,
         verdict.losses.len(),
         verdict.duplicates.len(),
         worst.time.as_secs_f64(),
@@ -115,6 +126,41 @@ async fn endure(plan: Plan) {
         verdict.is_clean(),
         "{verdict:#?}\nto replay: {replay}\n{errors:#?}"
     );
+}
+
+/// What a service got done while it was being killed.
+#[derive(Debug)]
+struct Meanwhile {
+    /// Files that were taken.
+    taken: usize,
+    /// Jobs that ended.
+    ended: usize,
+}
+
+impl Meanwhile {
+    /// As the database has it, right after the last kill.
+    async fn of(crew: &Crew) -> anyhow::Result<Self> {
+        let count = async |what: &str| {
+            let question = format!("SELECT count({what}) FROM jobs");
+            wait::until("the database to answer", DEADLINE, async || {
+                Ok(crew.ask(&question).and_then(|count| count.parse().ok()))
+            })
+            .await
+        };
+        Ok(Self {
+            taken: count("*").await?,
+            ended: count("completed_at").await?,
+        })
+    }
+
+    /// What is wrong when this was too little to mean anything: kills that meet no work show nothing.
+    fn too_little(&self, files: usize) -> Option<String> {
+        let too_little = self.taken * TAKEN < files || self.ended * ENDED < files;
+        too_little.then(|| {
+            let Self { taken, ended } = self;
+            format!("of {files} files only {taken} were in and {ended} done by the last kill")
+        })
+    }
 }
 
 /// Each victim in a task of its own, so that several are down at a time; one that is still down when its next kill

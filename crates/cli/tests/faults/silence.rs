@@ -1,4 +1,4 @@
-//! Redis and Postgres behind a network that loses every packet for a minute.
+//! Redis and Postgres behind a network that loses every packet for a minute; and Postgres that is not there.
 
 use std::time::{Duration, Instant};
 
@@ -20,26 +20,27 @@ const HEALTH: Duration = Duration::from_secs(3);
 /// Longest time for any other answer: a connection and a unit of work have their deadlines, and this is their sum.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// A service of three processes, one of whose servers is behind a proxy.
+/// A service of three processes, one of whose servers will be away.
 struct Stage {
     cluster: Cluster,
-    proxy: Proxy,
     api: Member,
     _scheduler: Member,
     _worker: Member,
+    /// A job that ended before.
+    before: String,
 }
 
 impl Stage {
-    async fn set(cluster: Cluster, proxy: Proxy) -> Self {
+    async fn set(cluster: Cluster) -> Self {
+        let api = cluster.spawn(&["api", "--auth=none"]).await.unwrap();
         let stage = Self {
-            api: cluster.spawn(&["api", "--auth=none"]).await.unwrap(),
             _scheduler: cluster.spawn(&["scheduler"]).await.unwrap(),
             _worker: cluster.spawn(&["worker"]).await.unwrap(),
+            before: submit(&cluster, &api, &upload("before")).await,
             cluster,
-            proxy,
+            api,
         };
-        let id = submit(&stage.cluster, &stage.api, &upload("before")).await;
-        stage.comes_to_its_end(&id).await;
+        stage.comes_to_its_end(&stage.before).await;
         stage
     }
 
@@ -68,6 +69,23 @@ impl Stage {
         answer
     }
 
+    /// Without Postgres nothing is taken and nothing can be told, and each answer says when to come again.
+    async fn refuses(&self, name: &str) {
+        let job = format!("/api/jobs/{}", self.before);
+        let (upload, job, list) = tokio::join!(
+            self.hand_in(name),
+            self.get(&job, ANSWER),
+            self.get("/api/jobs", ANSWER)
+        );
+        for answer in [upload, job, list] {
+            answer.assert_problem(503);
+            let seconds: u32 = answer.header("retry-after").parse().unwrap();
+            assert!(seconds > 0);
+        }
+        let health = self.get("/api/health", HEALTH).await;
+        assert_eq!((health.status, &health.json()["db"]), (503, &"down".into()));
+    }
+
     async fn is_healthy_again(&self) {
         wait::until("the service to be healthy", DEADLINE, async || {
             let health = self.get("/api/health", HEALTH).await;
@@ -94,8 +112,8 @@ async fn without_redis() {
     let mut cluster = Cluster::start(BINARY, PostgresServer::shared()).unwrap();
     let proxy = Proxy::start(cluster.redis.address()).unwrap();
     cluster.redis_url = format!("redis://{}", proxy.address());
-    let stage = Stage::set(cluster, proxy).await;
-    stage.proxy.set(Link::Silent);
+    let stage = Stage::set(cluster).await;
+    proxy.set(Link::Silent);
     let begun = Instant::now();
     let mut jobs = Vec::new();
     // Taken all the time: files wait in the database.
@@ -111,7 +129,7 @@ async fn without_redis() {
         );
         stage.get("/api/jobs", ANSWER).await.assert_status(200);
     }
-    stage.proxy.set(Link::Open);
+    proxy.set(Link::Open);
     stage.is_healthy_again().await;
     for id in &jobs {
         stage.comes_to_its_end(id).await;
@@ -125,25 +143,17 @@ async fn without_postgres() {
     let proxy = Proxy::start(postgres.address()).unwrap();
     let database = cluster.database_url.rsplit('/').next().unwrap();
     cluster.database_url = PostgresServer::url_at(proxy.address(), database);
-    let stage = Stage::set(cluster, proxy).await;
-    stage.proxy.set(Link::Silent);
+    let stage = Stage::set(cluster).await;
+    proxy.set(Link::Silent);
     let begun = Instant::now();
     let (mut refused, mut slowest) = (0, Duration::ZERO);
     while begun.elapsed() < SILENCE {
         let asked = Instant::now();
-        let name = format!("during-{refused}");
-        let (upload, list) = tokio::join!(stage.hand_in(&name), stage.get("/api/jobs", ANSWER));
+        stage.refuses(&format!("during-{refused}")).await;
         slowest = slowest.max(asked.elapsed());
-        for answer in [upload, list] {
-            answer.assert_problem(503);
-            let seconds: u32 = answer.header("retry-after").parse().unwrap();
-            assert!(seconds > 0);
-        }
-        let health = stage.get("/api/health", HEALTH).await;
-        assert_eq!((health.status, &health.json()["db"]), (503, &"down".into()));
         refused += 1;
     }
-    stage.proxy.set(Link::Open);
+    proxy.set(Link::Open);
     stage.is_healthy_again().await;
     // What was refused is handed in again under its key, and made once at most before.
     for n in 0..refused {
@@ -157,4 +167,22 @@ async fn without_postgres() {
     let all = stage.get("/api/jobs", ANSWER).await;
     assert_eq!(all.json()["total"], refused + 2);
     eprintln!("{refused} files were refused without Postgres, the slowest after {slowest:.1?}");
+}
+
+/// How often a Postgres that is not there is asked.
+const REFUSALS: usize = 5;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgres_that_refuses_connections_is_told_in_time_and_survived_without_restarts() {
+    let mut postgres = PostgresServer::start_durable().unwrap();
+    let cluster = Cluster::start(BINARY, &postgres).unwrap();
+    let stage = Stage::set(cluster).await;
+    postgres.kill().unwrap();
+    for n in 0..REFUSALS {
+        stage.refuses(&format!("during-{n}")).await;
+    }
+    postgres.restart().unwrap();
+    stage.is_healthy_again().await;
+    let all = stage.get("/api/jobs", ANSWER).await;
+    assert_eq!(all.json()["total"], 2, "nothing was made meanwhile");
 }
