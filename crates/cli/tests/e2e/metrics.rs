@@ -1,5 +1,8 @@
 //! `/metrics` of every process.
 
+use std::time::{Duration, SystemTime};
+
+use filejobs_core::Sources;
 use filejobs_testkit::cluster::{Cluster, Member};
 use filejobs_testkit::figures::Figures;
 use filejobs_testkit::http::{self, Upload};
@@ -7,7 +10,7 @@ use filejobs_testkit::postgres::PostgresServer;
 use filejobs_testkit::wait::{self, DEADLINE};
 use reqwest::Method;
 
-use crate::{BINARY, SMALL, service, small_upload};
+use crate::{BINARY, SMALL, sample_upload, service, small_upload};
 
 /// Waits until a process' figures are as wanted; what is recorded follows what is answered.
 async fn until(
@@ -161,6 +164,101 @@ async fn a_cancel_counts_once(cluster: &Cluster, api: &Member, scheduler: &Membe
         of_api.value("filejobs_job_processing_seconds_count", &begun),
         None
     );
+}
+
+/// Puts a file that belongs to no job where uploads lie, older than such files are kept.
+fn leave_an_orphan(cluster: &Cluster) {
+    let folder = cluster.files().join("uploads");
+    let name = "0190f5a4-7c2e-7d3a-9b1c-2f6e8a4d5c6b_orphan.csv";
+    let file = std::fs::File::create(folder.join(name)).unwrap();
+    let long_ago = SystemTime::from(Sources::system().now() - Duration::from_hours(2));
+    file.set_modified(long_ago).unwrap();
+}
+
+#[tokio::test]
+async fn what_goes_wrong_is_counted_by_the_process_that_notices() {
+    let mut cluster = Cluster::start(BINARY, PostgresServer::shared()).unwrap();
+    for (name, value) in [
+        ("FILEJOBS_LEASE", "10s"),
+        ("FILEJOBS_WEBHOOK_ALLOW", "127.0.0.1/32"),
+    ] {
+        let setting = (name.to_owned(), value.to_owned());
+        cluster.environment.push(setting);
+    }
+    let api = cluster.spawn(&["api"]).await.unwrap();
+    let mut scheduler = cluster.spawn(&["scheduler"]).await.unwrap();
+    let mut worker = cluster.spawn(&["worker"]).await.unwrap();
+    let key = cluster.admin_key().unwrap();
+
+    // A file that cannot be read, and a receiver that nobody is.
+    let unusable = Upload::new("empty.csv", "").field("webhook_url", "http://127.0.0.1:1/");
+    let failed = submit(&cluster, &api, &key, &unusable).await;
+    let job = cluster.finished(&api, &key, &failed).await.unwrap();
+    assert_eq!(job["status"], "FAILED", "{job}");
+    until(&cluster, &worker, "the failure to be counted", |figures| {
+        let failed = [("kind", "whole"), ("result", "failed")];
+        let code = [("code", "EMPTY_FILE")];
+        figures.value("filejobs_attempts_total", &failed) == Some(1.0)
+            && figures.value("filejobs_attempt_failures_total", &code) == Some(1.0)
+    })
+    .await;
+    let given_up = "the webhook to be given up";
+    until(&cluster, &scheduler, given_up, |figures| {
+        let attempts = |result| {
+            let result = [("result", result)];
+            figures.value("filejobs_webhook_attempts_total", &result)
+        };
+        attempts("retried").is_some_and(|n| n >= 1.0) && attempts("abandoned") == Some(1.0)
+    })
+    .await;
+
+    // A worker that dies with a task; then nobody takes it.
+    let (_, upload) = sample_upload(2_000_000, 0.0);
+    let id = submit(&cluster, &api, &key, &upload).await;
+    wait::until("the job to begin", DEADLINE, async || {
+        let job = cluster.job(&api, &key, &id).await?;
+        Ok((job["status"] == "PROCESSING").then_some(()))
+    })
+    .await
+    .unwrap();
+    worker.kill().unwrap();
+    let lost = "the task to be lost and published for another attempt";
+    until(&cluster, &scheduler, lost, |figures| {
+        let lost = figures.value("filejobs_leases_lost_total", &[("follows", "attempt")]);
+        let published = figures.value("filejobs_queue_tasks", &[("state", "published")]);
+        lost.is_some_and(|n| n >= 1.0) && published == Some(1.0)
+    })
+    .await;
+
+    // Redis forgets its ticket, and is away.
+    cluster.redis.flush().unwrap();
+    let again = "its ticket to be published again";
+    until(&cluster, &scheduler, again, |figures| {
+        figures.sum("filejobs_tickets_republished_total") > 0.0
+    })
+    .await;
+    cluster.redis.kill().unwrap();
+    until(&cluster, &scheduler, "Redis to be missed", |figures| {
+        let redis = [("backend", "redis")];
+        let failed = figures.value("filejobs_scheduler_failures_total", &redis);
+        failed.is_some_and(|n| n > 0.0)
+    })
+    .await;
+    cluster.redis.restart().unwrap();
+
+    // What has had its time, and what belongs to nobody.
+    leave_an_orphan(&cluster);
+    scheduler.terminate().await.unwrap();
+    for (name, value) in [("FILEJOBS_KEEP", "1s"), ("FILEJOBS_KEEP_ORPHANS", "1h")] {
+        let setting = (name.to_owned(), value.to_owned());
+        cluster.environment.push(setting);
+    }
+    let scheduler = cluster.spawn(&["scheduler"]).await.unwrap();
+    until(&cluster, &scheduler, "both to be removed", |figures| {
+        figures.value("filejobs_jobs_expired_total", &[]) == Some(1.0)
+            && figures.value("filejobs_orphan_blobs_removed_total", &[]) == Some(1.0)
+    })
+    .await;
 }
 
 #[tokio::test]
