@@ -321,6 +321,12 @@ async fn whatever_cannot_be_used_is_refused_with_its_name(on: Topology) {
     service.get(&path).await.unwrap().assert_problem(400);
 }
 
+/// What a job cannot be made to do is refused.
+async fn refuses(service: &Stage, id: &str, verb: &str, status: u16) {
+    let answer = service.post(&format!("/api/jobs/{id}/{verb}")).await;
+    answer.unwrap().assert_problem(status);
+}
+
 async fn unknown_and_malformed_ids_are_not_found(on: Topology) {
     let service = on.start().await;
     for id in [
@@ -339,36 +345,20 @@ async fn unknown_and_malformed_ids_are_not_found(on: Topology) {
             "/webhooks",
             "/events",
         ] {
-            service
-                .get(&format!("/api/jobs/{id}{path}"))
-                .await
-                .unwrap()
-                .assert_problem(404);
+            let answer = service.get(&format!("/api/jobs/{id}{path}")).await;
+            answer.unwrap().assert_problem(404);
         }
         for verb in ["cancel", "retry", "suspend", "resume"] {
-            service
-                .post(&format!("/api/jobs/{id}/{verb}"))
-                .await
-                .unwrap()
-                .assert_problem(404);
+            refuses(&service, id, verb, 404).await;
         }
-        service
-            .delete(&format!("/api/jobs/{id}"))
-            .await
-            .unwrap()
-            .assert_problem(404);
-        let body = json!({"priority": 1});
-        service
-            .patch(&format!("/api/jobs/{id}"), &body)
-            .await
-            .unwrap()
-            .assert_problem(404);
+        let job = format!("/api/jobs/{id}");
+        let deleted = service.delete(&job).await;
+        deleted.unwrap().assert_problem(404);
+        let raised = service.patch(&job, &json!({"priority": 1})).await;
+        raised.unwrap().assert_problem(404);
     }
-    service
-        .get("/api/nothing")
-        .await
-        .unwrap()
-        .assert_problem(404);
+    let nothing = service.get("/api/nothing").await;
+    nothing.unwrap().assert_problem(404);
     // For anybody else a call that is not known is one that only they may make.
     let unknown = service.admin.delete("/api/jobs").await;
     unknown.unwrap().assert_problem(405);
@@ -376,27 +366,12 @@ async fn unknown_and_malformed_ids_are_not_found(on: Topology) {
 
 async fn states_allow_what_the_contract_says(on: Topology) {
     let (service, id) = with_small_job(on).await;
-    service
-        .post(&format!("/api/jobs/{id}/cancel"))
-        .await
-        .unwrap()
-        .assert_problem(409);
-    service
-        .post(&format!("/api/jobs/{id}/suspend"))
-        .await
-        .unwrap()
-        .assert_problem(409);
-    service
-        .post(&format!("/api/jobs/{id}/retry"))
-        .await
-        .unwrap()
-        .assert_problem(400);
-    let body = json!({"priority": 5});
-    service
-        .patch(&format!("/api/jobs/{id}"), &body)
-        .await
-        .unwrap()
-        .assert_problem(409);
+    for (verb, status) in [("cancel", 409), ("suspend", 409), ("retry", 400)] {
+        refuses(&service, &id, verb, status).await;
+    }
+    let job = format!("/api/jobs/{id}");
+    let raised = service.patch(&job, &json!({"priority": 5})).await;
+    raised.unwrap().assert_problem(409);
 
     let failed = service.run(&Upload::new("empty.csv", "")).await.unwrap();
     assert_eq!(
@@ -404,11 +379,7 @@ async fn states_allow_what_the_contract_says(on: Topology) {
         (&json!("FAILED"), &json!("validation"))
     );
     let id = failed["id"].as_str().unwrap();
-    service
-        .post(&format!("/api/jobs/{id}/cancel"))
-        .await
-        .unwrap()
-        .assert_problem(409);
+    refuses(&service, id, "cancel", 409).await;
     let retried = service
         .post(&format!("/api/jobs/{id}/retry"))
         .await
@@ -454,18 +425,12 @@ async fn a_held_back_job_goes_on_where_it_is_let(on: Topology) {
 
 async fn a_deleted_job_leaves_nothing(on: Topology) {
     let (service, id) = with_small_job(on).await;
-    let answer = service.delete(&format!("/api/jobs/{id}")).await.unwrap();
+    let job = format!("/api/jobs/{id}");
+    let answer = service.delete(&job).await.unwrap();
     answer.assert_status(204);
-    service
-        .get(&format!("/api/jobs/{id}"))
-        .await
-        .unwrap()
-        .assert_problem(404);
-    service
-        .delete(&format!("/api/jobs/{id}"))
-        .await
-        .unwrap()
-        .assert_problem(404);
+    for again in [service.get(&job).await, service.delete(&job).await] {
+        again.unwrap().assert_problem(404);
+    }
     wait::until("the files to go", DEADLINE, async || {
         Ok((!service.stores(&id)).then_some(()))
     })
