@@ -55,11 +55,7 @@ pub(crate) fn count(seconds: u32) -> Count {
         Ok(results) => results
             .into_iter()
             .fold(Count::default(), |sum, (target, result)| {
-                let one = crate::test::one(&target, result);
-                Count {
-                    passed: sum.passed + one.passed,
-                    failed: sum.failed + one.failed,
-                }
+                sum.and(crate::test::one(&target, result))
             }),
         Err(error) => crate::test::one("fuzz", Err(error)),
     }
