@@ -14,6 +14,7 @@ use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, here};
+use crate::folder::Folder;
 use crate::staged::hex;
 
 /// Bytes asked for in one request, and requests under way at a time: what one transfer holds in memory.
@@ -34,10 +35,12 @@ pub struct Fetched {
     pub sha256: Option<String>,
 }
 
-/// Opens a file of a local folder.
-pub(crate) fn open(path: &Path) -> io::Result<Option<Fetched>> {
+/// Opens a file of a local folder. One that is not there is told apart from a folder that is not.
+pub(crate) fn open(folder: &Folder, path: &Path) -> io::Result<Option<Fetched>> {
     let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return folder.stands().map(|()| None);
+        }
         other => other?,
     };
     let size = file.metadata()?.len();

@@ -42,6 +42,16 @@ impl Folder {
         &self.root
     }
 
+    /// Whether it is the folder that was opened: its areas are never removed, and a volume that was unmounted leaves an
+    /// empty folder behind, in which every blob would seem to be gone for good.
+    pub(crate) fn stands(&self) -> io::Result<()> {
+        fs::metadata(self.staging()).map(drop).map_err(|error| {
+            let told =
+                format!("the storage folder has lost its areas; is its volume mounted? ({error})");
+            io::Error::new(io::ErrorKind::NotConnected, told)
+        })
+    }
+
     fn staging(&self) -> PathBuf {
         self.root.join(STAGING)
     }

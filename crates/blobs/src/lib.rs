@@ -177,8 +177,9 @@ impl Blobs {
     ) -> Result<Fetched, Error> {
         match &self.backend {
             Backend::Local(here) => {
-                let path = path(here, key)?;
-                let opened = blocking("opening a blob", move || fetch::open(&path)).await?;
+                let (folder, path) = (here.clone(), path(here, key)?);
+                let open = move || fetch::open(&folder, &path);
+                let opened = blocking("opening a blob", open).await?;
                 opened.ok_or(Error::NotFound)
             }
             Backend::S3(_) => {
@@ -191,8 +192,9 @@ impl Blobs {
     pub async fn reader(&self, key: &str) -> Result<Reader, Error> {
         match &self.backend {
             Backend::Local(here) => {
-                let path = path(here, key)?;
-                let opened = blocking("opening a blob", move || fetch::open(&path)).await?;
+                let (folder, path) = (here.clone(), path(here, key)?);
+                let open = move || fetch::open(&folder, &path);
+                let opened = blocking("opening a blob", open).await?;
                 let Fetched { file, size, .. } = opened.ok_or(Error::NotFound)?;
                 Ok(Reader::file(file, size))
             }

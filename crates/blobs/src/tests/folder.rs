@@ -2,8 +2,10 @@
 
 use std::io;
 
+use filejobs_core::ErrorClass;
+
 use super::super::*;
-use super::place::{count, pattern};
+use super::place::{count, pattern, upload};
 
 #[test]
 fn results_from_another_file_system_are_copied_in() {
@@ -56,4 +58,25 @@ fn a_full_disk_and_a_used_up_quota_are_told_as_full() {
     }
     let denied = Error::io("x", io::Error::from(io::ErrorKind::PermissionDenied));
     assert!(matches!(denied, Error::Storage { .. }));
+}
+
+#[tokio::test]
+async fn a_folder_that_is_gone_is_not_taken_for_a_blob_that_is() {
+    let home = tempfile::tempdir().unwrap();
+    let (root, away) = (home.path().join("files"), home.path().join("away"));
+    let blobs = Blobs::local(&root).await.unwrap();
+    upload(&blobs, "uploads/a", b"1", 1).await;
+    // As a volume looks that was unmounted.
+    std::fs::rename(&root, &away).unwrap();
+    std::fs::create_dir(&root).unwrap();
+    for answer in [
+        blobs.fetch("uploads/a", None, home.path()).await.map(drop),
+        blobs.reader("uploads/a").await.map(drop),
+    ] {
+        let error = answer.unwrap_err();
+        assert_eq!(error.class(), ErrorClass::Transient, "{error:?}");
+    }
+    std::fs::remove_dir(&root).unwrap();
+    std::fs::rename(&away, &root).unwrap();
+    blobs.fetch("uploads/a", None, home.path()).await.unwrap();
 }
