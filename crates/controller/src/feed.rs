@@ -66,7 +66,7 @@ async fn one(context: &Context, wishes: &Wishes, change: Change) -> Result<(), C
     match context.known.key(change.job) {
         Some(key) => {
             if change.kind == ChangeKind::State {
-                context.turns.tell(&key);
+                context.turns.go_first(&key);
             }
             wishes.objects.send(key).await.map_err(|_| Closed)
         }

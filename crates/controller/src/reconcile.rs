@@ -30,8 +30,14 @@ pub(crate) async fn reconcile(
     guarded: Arc<Guarded>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    let turn = context.turns.take(Key::from_obj(&*guarded)).await;
-    let looked = look(&guarded, &context).await;
+    let key = Key::from_obj(&*guarded);
+    if object::metadata(&guarded).deletion_timestamp.is_some() {
+        // Whoever deleted it waits.
+        context.turns.go_first(&key);
+    }
+    let turn = context.turns.take(key).await;
+    // Thousands may stand in line: only who has a turn takes the room that a look needs.
+    let looked = Box::pin(look(&guarded, &context)).await;
     drop(turn);
     let result = looked.as_ref().err().map_or("done", Error::result);
     table::RECONCILES.add([result], 1);

@@ -33,7 +33,7 @@ const WISHES: usize = 4_096;
 
 /// Objects that stand in line for their turn. Those beyond it are taken in no order: the library keeps them in a hash
 /// table.
-const IN_LINE: u16 = 4_096;
+const IN_LINE: u16 = 2_048;
 
 /// Objects in one page of a list.
 const PAGE: u32 = 250;

@@ -1,7 +1,8 @@
 //! Whose turn it is, when more objects want to be looked at than may be looked at together.
 //!
-//! Objects of whose job the database has told something go first: what has begun is shown to its end before anything
-//! new is begun. One turn in [`FAIR`] goes to whoever waits longest, so that nobody waits for ever.
+//! Objects of whose job the database has told something go first, and those that are deleted: what has begun is shown to
+//! its end before anything new is begun. One turn in [`FAIR`] goes to whoever waits longest, so that nobody waits for
+//! ever.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -29,8 +30,8 @@ struct Inner {
     given: u64,
     /// Who came so far; the lower one's number, the longer one waits.
     came: u64,
-    /// Those of whom the database told something.
-    told: BTreeMap<u64, Waiter>,
+    /// Those that go before the others.
+    first: BTreeMap<u64, Waiter>,
     others: BTreeMap<u64, Waiter>,
     /// The numbers of the others.
     numbers: HashMap<Key, u64>,
@@ -61,7 +62,7 @@ impl Turns {
                 free: at_a_time.into(),
                 given: 0,
                 came: 0,
-                told: BTreeMap::new(),
+                first: BTreeMap::new(),
                 others: BTreeMap::new(),
                 numbers: HashMap::new(),
                 expected: HashSet::new(),
@@ -73,9 +74,9 @@ impl Turns {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the database has told something of an object: it goes before those of which it has not.
-    pub(crate) fn tell(&self, key: &Key) {
-        self.inner().tell(key);
+    /// Lets an object go before the others, whether it waits already or will.
+    pub(crate) fn go_first(&self, key: &Key) {
+        self.inner().go_first(key);
     }
 
     /// Waits for a turn.
@@ -104,11 +105,11 @@ impl Turns {
 }
 
 impl Inner {
-    fn tell(&mut self, key: &Key) {
+    fn go_first(&mut self, key: &Key) {
         let waiting = self.numbers.remove(key);
         let waiting = waiting.and_then(|number| Some((number, self.others.remove(&number)?)));
         if let Some((number, waiter)) = waiting {
-            self.told.insert(number, waiter);
+            self.first.insert(number, waiter);
             return;
         }
         if self.expected.len() >= REMEMBERED {
@@ -128,7 +129,7 @@ impl Inner {
         self.came += 1;
         let (wake, woken) = oneshot::channel();
         if goes_first {
-            self.told.insert(number, Waiter { key, wake });
+            self.first.insert(number, Waiter { key, wake });
         } else {
             self.numbers.insert(key.clone(), number);
             self.others.insert(number, Waiter { key, wake });
@@ -139,14 +140,14 @@ impl Inner {
     /// Takes the next one out of the line.
     fn next(&mut self) -> Option<Waiter> {
         self.given += 1;
-        let told = self.told.first_key_value().map(|(number, _)| *number);
+        let first = self.first.first_key_value().map(|(number, _)| *number);
         let other = self.others.first_key_value().map(|(number, _)| *number);
-        let told_is_next = match (told, other) {
-            (Some(told), Some(other)) => told < other || !self.given.is_multiple_of(FAIR),
-            (told, _) => told.is_some(),
+        let first_is_next = match (first, other) {
+            (Some(first), Some(other)) => first < other || !self.given.is_multiple_of(FAIR),
+            (first, _) => first.is_some(),
         };
-        if told_is_next {
-            return self.told.pop_first().map(|(_, waiter)| waiter);
+        if first_is_next {
+            return self.first.pop_first().map(|(_, waiter)| waiter);
         }
         let (_, waiter) = self.others.pop_first()?;
         self.numbers.remove(&waiter.key);
@@ -221,12 +222,12 @@ mod tests {
     }
 
     #[test]
-    fn one_of_whom_something_is_told_goes_first_whether_it_waits_already_or_not() {
+    fn one_that_is_to_go_first_does_whether_it_waits_already_or_not() {
         let turns = Turns::new(1);
         let first = first(&turns);
-        turns.tell(&key("c"));
+        turns.go_first(&key("c"));
         let waiting = line(&turns, &["a", "b", "c"]);
-        turns.tell(&key("b"));
+        turns.go_first(&key("b"));
         drop(first);
         assert_eq!(order(waiting), ["b", "c", "a"]);
     }
@@ -235,9 +236,8 @@ mod tests {
     fn one_turn_in_a_few_goes_to_whoever_waits_longest() {
         let turns = Turns::new(1);
         let first = first(&turns);
-        let told = ["1", "2", "3", "4", "5", "6"];
-        for name in told {
-            turns.tell(&key(name));
+        for name in ["1", "2", "3", "4", "5", "6"] {
+            turns.go_first(&key(name));
         }
         let waiting = line(&turns, &["a", "b", "1", "2", "3", "4", "5", "6"]);
         drop(first);

@@ -71,11 +71,10 @@ pub(crate) fn seen(runtime: &Runtime, uploads: Option<u64>) -> anyhow::Result<Ve
     runtime.block_on(async {
         let stage = Stage::with_worker().await?;
         let upload = sample(10, 10.0)?;
-        stage.service.submit(&upload).await?;
         let objects = watcher::watcher(stage.objects(), watcher::Config::default());
         let mut objects = pin!(objects.default_backoff().applied_objects());
         let mut times = Vec::new();
-        for _ in 0..uploads {
+        for _ in 0..=uploads {
             let id = stage.service.submit(&upload).await?;
             let taken = Instant::now();
             let shown = async {
@@ -89,6 +88,9 @@ pub(crate) fn seen(runtime: &Runtime, uploads: Option<u64>) -> anyhow::Result<Ve
             timeout(DEADLINE, shown).await??;
             times.push(taken.elapsed());
         }
+        // The first one waits until the controller leads.
+        let first = times.remove(0);
+        eprintln!("the first upload's object was there after {first:.1?}");
         let case = format!("upload answered to object there, p99 of {uploads}");
         Ok(vec![p99(case, Duration::from_secs(1), &mut times)])
     })
