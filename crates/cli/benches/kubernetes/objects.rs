@@ -88,7 +88,7 @@ pub(crate) fn seen(runtime: &Runtime, uploads: Option<u64>) -> anyhow::Result<Ve
             timeout(DEADLINE, shown).await??;
             times.push(taken.elapsed());
         }
-        // The first one waits until the controller leads.
+        // An API server holds creations back for two seconds after a definition is new.
         let first = times.remove(0);
         eprintln!("the first upload's object was there after {first:.1?}");
         let case = format!("upload answered to object there, p99 of {uploads}");
