@@ -35,7 +35,10 @@ pub(crate) async fn reconcile(
         // Whoever deleted it waits.
         context.turns.go_first(&key);
     }
-    let turn = context.turns.take(key).await;
+    let Some(turn) = context.turns.take(key).await else {
+        // Whoever leads next looks at all of them.
+        return Ok(Action::await_change());
+    };
     // Thousands may stand in line: only who has a turn takes the room that a look needs.
     let looked = Box::pin(look(&guarded, &context)).await;
     drop(turn);

@@ -247,21 +247,35 @@ async fn reconcile_all(
         let key = wanted.recv().await?;
         Some((key, wanted))
     });
-    let fetcher = context.clone();
+    let shared = context.clone();
     let results = Controller::for_stream(watched, reader)
         .with_config(controller::Config::default().concurrency(IN_LINE))
         .reconcile_on(wanted)
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(reconcile, error_policy, context);
     let mut results = std::pin::pin!(results);
-    while let Some(result) = results.next().await {
-        match result {
-            // Failures were told where they were handled, by the error policy. Objects that were asked for may be gone.
-            Ok(_)
-            | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) =>
-                {}
-            Err(error) => tracing::warn!(%error, "the queue of objects met an error"),
+    let reconciling = async {
+        while let Some(result) = results.next().await {
+            match result {
+                // Failures were told where they were handled, by the error policy. Objects that were asked for may be
+                // gone.
+                Ok(_)
+                | Err(
+                    controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_),
+                ) => {}
+                Err(error) => tracing::warn!(%error, "the queue of objects met an error"),
+            }
         }
+    };
+    let closing = async {
+        stop.cancelled().await;
+        // What is under way is waited for, who stands in line is not.
+        shared.turns.close();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = reconciling => {}
+        () = closing => {}
     }
-    fetcher.fetcher.stop_all();
+    shared.fetcher.stop_all();
 }

@@ -26,6 +26,8 @@ pub(crate) struct Turns {
 #[derive(Debug)]
 struct Inner {
     free: usize,
+    /// No turn is given any more.
+    closed: bool,
     /// Turns that somebody had to wait for.
     given: u64,
     /// Who came so far; the lower one's number, the longer one waits.
@@ -45,6 +47,14 @@ struct Waiter {
     wake: oneshot::Sender<()>,
 }
 
+/// Where one who comes is.
+enum Place {
+    /// It has a turn.
+    Turn,
+    /// It stands in line, and is woken when it has one.
+    Line(oneshot::Receiver<()>),
+}
+
 /// A turn; the next one is given when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn<'a>(&'a Turns);
@@ -60,6 +70,7 @@ impl Turns {
         Self {
             inner: Mutex::new(Inner {
                 free: at_a_time.into(),
+                closed: false,
                 given: 0,
                 came: 0,
                 first: BTreeMap::new(),
@@ -79,15 +90,23 @@ impl Turns {
         self.inner().go_first(key);
     }
 
-    /// Waits for a turn.
-    pub(crate) async fn take(&self, key: Key) -> Turn<'_> {
-        let waits = self.inner().come(key);
-        if let Some(woken) = waits {
+    /// Waits for a turn; `None` when there will be none.
+    pub(crate) async fn take(&self, key: Key) -> Option<Turn<'_>> {
+        let place = self.inner().come(key)?;
+        if let Place::Line(woken) = place {
             let mut waiting = Waiting { woken, turns: self };
-            // Its sender is dropped by nobody without a turn for it.
-            let _ = (&mut waiting.woken).await;
+            (&mut waiting.woken).await.ok()?;
         }
-        Turn(self)
+        Some(Turn(self))
+    }
+
+    /// Sends everybody away: who stands in line has no turn, and nobody will.
+    pub(crate) fn close(&self) {
+        let mut inner = self.inner();
+        inner.closed = true;
+        inner.first.clear();
+        inner.others.clear();
+        inner.numbers.clear();
     }
 
     fn pass_on(&self) {
@@ -118,12 +137,15 @@ impl Inner {
         self.expected.insert(key.clone());
     }
 
-    /// Gives a turn at once when one is free, or else the place to wait at.
-    fn come(&mut self, key: Key) -> Option<oneshot::Receiver<()>> {
+    /// Gives a turn at once when one is free, or else the place to wait at; `None` when it is closed.
+    fn come(&mut self, key: Key) -> Option<Place> {
+        if self.closed {
+            return None;
+        }
         let goes_first = self.expected.remove(&key);
         if self.free > 0 {
             self.free -= 1;
-            return None;
+            return Some(Place::Turn);
         }
         let number = self.came;
         self.came += 1;
@@ -134,7 +156,7 @@ impl Inner {
             self.numbers.insert(key.clone(), number);
             self.others.insert(number, Waiter { key, wake });
         }
-        Some(woken)
+        Some(Place::Line(woken))
     }
 
     /// Takes the next one out of the line.
@@ -176,12 +198,14 @@ mod tests {
     use futures::FutureExt as _;
     use futures::future::LocalBoxFuture;
 
+    type Take<'a> = LocalBoxFuture<'a, Option<Turn<'a>>>;
+
     fn key(name: &str) -> Key {
         Key::new(name).within("orders")
     }
 
     /// Those who wait, in the order in which they get their turns one after the other.
-    fn order(mut waiting: Vec<(&'static str, LocalBoxFuture<'_, Turn<'_>>)>) -> Vec<&'static str> {
+    fn order(mut waiting: Vec<(&'static str, Take<'_>)>) -> Vec<&'static str> {
         let mut order = Vec::new();
         while let Some((place, turn)) = waiting
             .iter_mut()
@@ -189,17 +213,14 @@ mod tests {
             .find_map(|(place, (_, take))| Some((place, take.now_or_never()?)))
         {
             order.push(waiting.remove(place).0);
-            drop(turn);
+            drop(turn.unwrap());
         }
         assert!(waiting.is_empty(), "nobody is left behind");
         order
     }
 
     /// Has objects come to a line where nobody gets a turn yet.
-    fn line<'a>(
-        turns: &'a Turns,
-        names: &[&'static str],
-    ) -> Vec<(&'static str, LocalBoxFuture<'a, Turn<'a>>)> {
+    fn line<'a>(turns: &'a Turns, names: &[&'static str]) -> Vec<(&'static str, Take<'a>)> {
         let come = names.iter().map(|name| {
             let mut take = turns.take(key(name)).boxed_local();
             assert!((&mut take).now_or_never().is_none(), "{name} has a turn");
@@ -209,7 +230,7 @@ mod tests {
     }
 
     fn first(turns: &Turns) -> Turn<'_> {
-        turns.take(key("first")).now_or_never().unwrap()
+        turns.take(key("first")).now_or_never().unwrap().unwrap()
     }
 
     #[test]
@@ -255,7 +276,21 @@ mod tests {
         drop(first);
         drop(waiting.remove(0));
         assert_eq!(order(waiting), ["c"]);
-        assert!(turns.take(key("d")).now_or_never().is_some());
+        assert!(turns.take(key("d")).now_or_never().unwrap().is_some());
+    }
+
+    #[test]
+    fn who_stands_in_line_at_the_end_is_sent_away() {
+        let turns = Turns::new(1);
+        let first = first(&turns);
+        turns.go_first(&key("b"));
+        let waiting = line(&turns, &["a", "b"]);
+        turns.close();
+        for (name, take) in waiting {
+            assert!(take.now_or_never().unwrap().is_none(), "{name}");
+        }
+        drop(first);
+        assert!(turns.take(key("c")).now_or_never().unwrap().is_none());
     }
 
     #[test]
