@@ -55,6 +55,25 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- printf "%s-%s" .Release.Namespace (include "filejobs.fullname" .) }}
 {{- end }}
 
+{{/*
+Refuses to watch all namespaces beside another release: both would work on the same FileJobs, each with a database of its
+own. Only where Helm speaks to the cluster: what is rendered without it is not looked at.
+*/}}
+{{- define "filejobs.watchesAlone" -}}
+{{- $own := printf "%s/%s" .Release.Namespace .Release.Name }}
+{{- range $kind := list "ClusterRole" "Role" }}
+{{- range (lookup "rbac.authorization.k8s.io/v1" $kind "" "").items }}
+{{- $labels := .metadata.labels | default dict }}
+{{- $by := .metadata.annotations | default dict }}
+{{- $release := printf "%s/%s" (get $by "meta.helm.sh/release-namespace") (get $by "meta.helm.sh/release-name") }}
+{{- $is := and (eq (get $labels "app.kubernetes.io/part-of") "filejobs") (eq (get $labels "app.kubernetes.io/component") "controller") }}
+{{- if and $is (ne $release $own) }}
+{{- fail (printf "the release %s looks after FileJobs as well: with several releases in a cluster each needs a controller.watchNamespace of its own" $release) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "filejobs.image" -}}
 {{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
 {{- end }}

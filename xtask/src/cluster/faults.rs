@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use super::test::{EXAMPLE, Installed, NAMESPACE, PATIENCE, RELEASE, SCHEMA};
+use super::test::{EXAMPLE, Installed, PATIENCE, RELEASE, SCHEMA};
 use super::wait_for;
 use crate::run::{output, run, say};
 
@@ -61,7 +61,7 @@ impl Installed {
     /// Hands the file in and ends all workers once one of them has it; the job after its end.
     fn lose_workers_of(&self, caller: &Caller, file: &Path) -> anyhow::Result<Value> {
         self.rolled_out("worker")?;
-        let pods = self.pods("worker")?;
+        let pods = self.lasting_pods("worker")?;
         let containers = pods.iter().map(|pod| self.container(pod, "worker"));
         let containers = containers.collect::<anyhow::Result<Vec<_>>>()?;
         let job = caller.upload(file, None)?;
@@ -175,6 +175,19 @@ impl Installed {
         Ok(pods.split_whitespace().map(str::to_owned).collect())
     }
 
+    /// Names of a part's pods, but for those that are ending.
+    fn lasting_pods(&self, part: &str) -> anyhow::Result<Vec<String>> {
+        let selector = format!("app.kubernetes.io/component={part}");
+        let pods = self.kubectl(&["get", "pods", "--selector", &selector, "--output=json"])?;
+        let pods: Value = serde_json::from_str(&pods)?;
+        let pods = pods["items"].as_array().into_iter().flatten();
+        let lasting = pods
+            .map(|pod| &pod["metadata"])
+            .filter(|pod| pod["deletionTimestamp"].is_null());
+        let names = lasting.filter_map(|pod| pod["name"].as_str());
+        Ok(names.map(str::to_owned).collect())
+    }
+
     /// The id that the node knows a pod's container by.
     fn container(&self, pod: &str, name: &str) -> anyhow::Result<String> {
         let filter = format!(
@@ -185,11 +198,6 @@ impl Installed {
         let id = found.split_whitespace().next();
         let id = id.with_context(|| format!("the node has no container of {pod}"))?;
         Ok(id.to_owned())
-    }
-
-    fn kubectl(&self, words: &[&str]) -> anyhow::Result<String> {
-        let mut kubectl = self.cluster.client("kubectl", ["--namespace", NAMESPACE]);
-        output(kubectl.args(words))
     }
 
     fn caller(&self) -> anyhow::Result<Caller> {

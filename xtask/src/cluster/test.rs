@@ -50,6 +50,10 @@ const STEPS: &[Step] = &[
     ("helm install", Installed::install),
     ("helm test", Installed::test),
     (
+        "another release that watches everything",
+        Installed::refuses_another,
+    ),
+    (
         "an upload through the Service, and its results",
         Installed::upload,
     ),
@@ -127,6 +131,27 @@ impl Installed {
         self.helm(&["install", RELEASE, CHART, "--wait"])
     }
 
+    /// Two would work on the same objects. One that keeps to a namespace of its own is fine.
+    fn refuses_another(&self) -> anyhow::Result<()> {
+        let set = "crds.install=false,bundled.postgresql.enabled=true,bundled.redis.enabled=true";
+        let install = [
+            "install",
+            "another",
+            CHART,
+            "--dry-run=server",
+            "--set",
+            set,
+        ];
+        let refused = self.helm_command(&install).output()?;
+        let told = String::from_utf8_lossy(&refused.stderr);
+        ensure!(
+            !refused.status.success() && told.contains("looks after FileJobs as well"),
+            "Helm said: {told}"
+        );
+        let own = "controller.watchNamespace=team-a";
+        quietly(self.helm_command(&install).args(["--set", own]))
+    }
+
     fn test(&self) -> anyhow::Result<()> {
         self.helm_without_values(&["test", RELEASE, "--timeout", PATIENCE])
     }
@@ -163,22 +188,17 @@ impl Installed {
     }
 
     fn apply(&self) -> anyhow::Result<()> {
-        let own = |words: &[&str]| {
-            let mut kubectl = self.cluster.client("kubectl", ["--namespace", NAMESPACE]);
-            kubectl.args(words);
-            kubectl
-        };
-        output(&mut own(&["apply", "--filename", OBJECT]))?;
+        self.kubectl(&["apply", "--filename", OBJECT])?;
         let timeout = format!("--timeout={PATIENCE}");
         let finished = "--for=condition=Finished";
-        output(&mut own(&["wait", finished, "filejob/orders", &timeout]))?;
+        self.kubectl(&["wait", finished, "filejob/orders", &timeout])?;
         let told = "{.status.phase} {.status.reason} {.status.rows.valid} {.status.rows.failed}";
         let told = self.get("filejob", "orders", told)?;
         ensure!(
             told == "Completed CompletedWithErrors 2 1",
             "the example has 3 rows, one of them bad: {told}"
         );
-        say(output(&mut own(&["get", "fj", "--output", "wide"]))?.trim());
+        say(self.kubectl(&["get", "fj", "--output", "wide"])?.trim());
         Ok(())
     }
 
@@ -290,18 +310,13 @@ impl Installed {
 
     fn get(&self, kind: &str, name: &str, path: &str) -> anyhow::Result<String> {
         let path = format!("jsonpath={path}");
-        output(&mut self.cluster.client(
-            "kubectl",
-            [
-                "--namespace",
-                NAMESPACE,
-                "get",
-                kind,
-                name,
-                "--output",
-                &path,
-            ],
-        ))
+        self.kubectl(&["get", kind, name, "--output", &path])
+    }
+
+    /// In the chart's namespace.
+    pub(super) fn kubectl(&self, words: &[&str]) -> anyhow::Result<String> {
+        let mut kubectl = self.cluster.client("kubectl", ["--namespace", NAMESPACE]);
+        output(kubectl.args(words))
     }
 
     fn helm(&self, words: &[&str]) -> anyhow::Result<()> {
