@@ -172,14 +172,18 @@ mod tests {
         address
     }
 
-    #[tokio::test]
-    async fn a_receiver_can_verify_what_it_gets() {
+    /// A receiver that takes whatever comes.
+    async fn willing() -> MockServer {
         let server = MockServer::start().await;
         let taken = ResponseTemplate::new(204);
-        Mock::given(method("POST"))
-            .respond_with(taken)
-            .mount(&server)
-            .await;
+        let taking = Mock::given(method("POST")).respond_with(taken);
+        taking.mount(&server).await;
+        server
+    }
+
+    #[tokio::test]
+    async fn a_receiver_can_verify_what_it_gets() {
+        let server = willing().await;
         let delivery = delivery(&format!("{}/hook", server.uri()));
 
         let answer = send(&sender(&["127.0.0.0/8"]), &delivery).await;
@@ -212,12 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_with_a_key_of_its_own_is_signed_by_that_and_by_nothing_else() {
-        let server = MockServer::start().await;
-        let taken = ResponseTemplate::new(204);
-        Mock::given(method("POST"))
-            .respond_with(taken)
-            .mount(&server)
-            .await;
+        let server = willing().await;
         let delivery = delivery(&format!("{}/hook", server.uri()));
         let mut sender = sender(&["127.0.0.1"]);
         sender.secrets.truncate(1);
