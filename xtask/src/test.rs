@@ -1,11 +1,9 @@
 //! `cargo xtask test`: what CI runs.
 
-use std::collections::BTreeSet;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::run::{cargo, in_ci, run_within, say};
@@ -43,10 +41,6 @@ const RUST_LIMIT: Duration = Duration::from_mins(40);
 /// Tests that run at a time for each core: most of them wait, for servers, for leases to end, for nothing to happen.
 const TESTS_PER_CORE: usize = 3;
 
-/// The tests that do so for minutes, and how many of them run at a time for each core.
-const PATIENT: &str = "kubernetes";
-const PATIENT_PER_CORE: usize = 6;
-
 /// What a part counted.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Count {
@@ -54,16 +48,6 @@ pub(crate) struct Count {
     pub(crate) passed: u64,
     /// Tests that failed.
     pub(crate) failed: u64,
-}
-
-impl Count {
-    /// Both together.
-    pub(crate) fn and(self, other: Self) -> Self {
-        Self {
-            passed: self.passed + other.passed,
-            failed: self.failed + other.failed,
-        }
-    }
 }
 
 /// Runs the parts, all of them even when one fails, and ends with one line of counts.
@@ -89,7 +73,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             Part::Cluster => one("cluster", cluster::run_test(&cluster::TestArgs::default())),
             Part::Fuzz => fuzz::count(args.fuzz_seconds),
         };
-        total = total.and(count);
+        total.passed += count.passed;
+        total.failed += count.failed;
         let seconds = started.elapsed().as_secs();
         let name = format!("{part:?}").to_lowercase();
         lines.push(format!(
@@ -149,54 +134,22 @@ fn rust() -> Count {
         Ok(programs) => programs,
         Err(error) => return one("servers", Err(error)),
     };
-    let others = match test_binaries() {
-        Ok(names) => names.into_iter().filter(|name| name != PATIENT),
-        Err(error) => return one("tests", Err(error)),
-    };
-    let mut most = vec!["--lib".to_owned(), "--bins".to_owned()];
-    most.extend(others.flat_map(|name| ["--test".to_owned(), name]));
     let mut count = Count::default();
-    for (chosen, per_core) in [
-        (most, TESTS_PER_CORE),
-        (
-            vec!["--test".to_owned(), PATIENT.to_owned()],
-            PATIENT_PER_CORE,
-        ),
-        (vec!["--doc".to_owned()], TESTS_PER_CORE),
-    ] {
-        let mut tests = cargo(["test", "--workspace", "--locked", "--quiet"]);
-        tests.arg("--no-fail-fast").args(chosen);
-        tests
-            .env("FILEJOBS_VERSITYGW", &versitygw)
-            .env("KUBEBUILDER_ASSETS", &kubernetes);
-        if std::env::var_os("RUST_TEST_THREADS").is_none() {
-            let cores = thread::available_parallelism().map_or(1, usize::from);
-            tests.env("RUST_TEST_THREADS", (cores * per_core).to_string());
-        }
-        count = count.and(results_of(&mut tests));
+    let mut tests = cargo([
+        "test",
+        "--workspace",
+        "--locked",
+        "--no-fail-fast",
+        "--quiet",
+    ]);
+    tests
+        .env("FILEJOBS_VERSITYGW", versitygw)
+        .env("KUBEBUILDER_ASSETS", kubernetes);
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        tests.env("RUST_TEST_THREADS", (cores * TESTS_PER_CORE).to_string());
     }
-    count
-}
-
-/// The names of all tests that are programs of their own, in any crate.
-fn test_binaries() -> anyhow::Result<BTreeSet<String>> {
-    let metadata = cargo_metadata::MetadataCommand::new()
-        .no_deps()
-        .other_options(vec!["--locked".to_owned()])
-        .exec()
-        .context("the workspace cannot be read")?;
-    let targets = metadata
-        .packages
-        .iter()
-        .flat_map(|package| &package.targets);
-    let tests = targets.filter(|target| target.is_test());
-    Ok(tests.map(|target| target.name.clone()).collect())
-}
-
-/// Runs tests and counts them.
-fn results_of(tests: &mut Command) -> Count {
-    let mut count = Count::default();
-    let result = run_within(tests, RUST_LIMIT, |line| {
+    let result = run_within(&mut tests, RUST_LIMIT, |line| {
         if let Some((passed, failed)) = parse_result(line) {
             count.passed += passed;
             count.failed += failed;
