@@ -176,12 +176,7 @@ impl Blobs {
         folder: &Path,
     ) -> Result<Fetched, Error> {
         match &self.backend {
-            Backend::Local(here) => {
-                let (folder, path) = (here.clone(), path(here, key)?);
-                let open = move || fetch::open(&folder, &path);
-                let opened = blocking("opening a blob", open).await?;
-                opened.ok_or(Error::NotFound)
-            }
+            Backend::Local(here) => open(here, key).await,
             Backend::S3(_) => {
                 fetch::download(&self.objects, &self::key(key)?, wanted, folder).await
             }
@@ -192,10 +187,7 @@ impl Blobs {
     pub async fn reader(&self, key: &str) -> Result<Reader, Error> {
         match &self.backend {
             Backend::Local(here) => {
-                let (folder, path) = (here.clone(), path(here, key)?);
-                let open = move || fetch::open(&folder, &path);
-                let opened = blocking("opening a blob", open).await?;
-                let Fetched { file, size, .. } = opened.ok_or(Error::NotFound)?;
+                let Fetched { file, size, .. } = open(here, key).await?;
                 Ok(Reader::file(file, size))
             }
             Backend::S3(_) => {
@@ -388,6 +380,14 @@ impl Blobs {
 fn is_older(meta: &ObjectMeta, age: Duration) -> bool {
     let written = SystemTime::from(meta.last_modified);
     written.elapsed().is_ok_and(|elapsed| elapsed >= age)
+}
+
+/// Opens a blob that is a file.
+async fn open(folder: &Arc<Folder>, key: &str) -> Result<Fetched, Error> {
+    let (folder, path) = (folder.clone(), path(folder, key)?);
+    let open = move || fetch::open(&folder, &path);
+    let opened = blocking("opening a blob", open).await?;
+    opened.ok_or(Error::NotFound)
 }
 
 fn path(folder: &Folder, key: &str) -> Result<PathBuf, Error> {
