@@ -289,10 +289,7 @@ impl PostgresServer {
         process.end("KILL")?;
         for child in &children {
             // Most have noticed already.
-            let _ = Command::new("kill")
-                .args(["-KILL", &child.to_string()])
-                .stderr(Stdio::null())
-                .status();
+            let _ = processes::signal(*child, "KILL");
         }
         while children.iter().any(|child| processes::is_alive(*child)) {
             std::thread::sleep(Duration::from_millis(2));

@@ -1,7 +1,7 @@
 //! What the system says about processes: their children, their memory.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The process ids of all living descendants of `pid`, zombies left out.
 #[must_use]
@@ -37,6 +37,7 @@ pub fn is_still(pid: u32) -> bool {
 pub fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
     let sent = Command::new("kill")
         .args([&format!("-{name}"), &pid.to_string()])
+        .stderr(Stdio::null())
         .status()?;
     anyhow::ensure!(
         sent.success(),

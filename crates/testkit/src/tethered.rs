@@ -107,14 +107,7 @@ impl Tethered {
 
     /// Sends it a signal by its short name: `TERM`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) -> anyhow::Result<()> {
-        let sent = Command::new("kill")
-            .args([&format!("-{name}"), &self.pid.to_string()])
-            .stderr(Stdio::null())
-            .status()?;
-        if !sent.success() {
-            bail!("process {} did not take the signal {name}", self.pid);
-        }
-        Ok(())
+        processes::signal(self.pid, name)
     }
 
     /// Sends it a signal and waits until it is gone.
