@@ -13,7 +13,7 @@ use crate::backoff::Backoff;
 use crate::config::{Backends, Config};
 use crate::drift::Drift;
 use crate::events::Teller;
-use crate::object::{Key, Object};
+use crate::object::{Key, Object, Reader};
 use crate::source::Fetcher;
 use crate::turns::Turns;
 
@@ -23,6 +23,8 @@ pub(crate) struct Context {
     pub(crate) backends: Backends,
     pub(crate) config: Config,
     pub(crate) objects: Objects,
+    /// The objects of the cluster.
+    pub(crate) reader: Reader,
     pub(crate) fetcher: Fetcher,
     pub(crate) teller: Teller,
     pub(crate) backoff: Backoff,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::object::{self, Key, Reader, is_settled};
+use crate::object::{self, Key, is_settled};
 
 /// Jobs whose last progress is remembered; the rest is forgotten, which costs a look too many.
 const REMEMBERED: usize = 10_000;
@@ -26,12 +26,7 @@ pub(crate) struct Wishes {
 }
 
 /// Hands changes on until `stop`.
-pub(crate) async fn run(
-    context: Arc<Context>,
-    reader: Reader,
-    wishes: Wishes,
-    stop: CancellationToken,
-) {
+pub(crate) async fn run(context: Arc<Context>, wishes: Wishes, stop: CancellationToken) {
     let mut changes = context.backends.jobs().changes();
     let mut progress = Progress::new(context.config.progress_every);
     loop {
@@ -45,7 +40,7 @@ pub(crate) async fn run(
             Err(broadcast::error::RecvError::Closed) => return,
         };
         let handed_on = match change.kind {
-            ChangeKind::Missed => all(&reader, &wishes).await,
+            ChangeKind::Missed => all(&context, &wishes).await,
             // Whatever makes work for the queue changes the state as well, where it concerns an object.
             ChangeKind::Work => Ok(()),
             ChangeKind::Progress if !progress.is_due(change.job) => Ok(()),
@@ -78,8 +73,8 @@ async fn one(context: &Context, wishes: &Wishes, change: Change) -> Result<(), C
 }
 
 /// Every object that is not settled: something may have been missed.
-async fn all(reader: &Reader, wishes: &Wishes) -> Result<(), Closed> {
-    for guarded in reader.state() {
+async fn all(context: &Context, wishes: &Wishes) -> Result<(), Closed> {
+    for guarded in context.reader.state() {
         if is_settled(&guarded) {
             continue;
         }

@@ -35,8 +35,12 @@ pub(crate) async fn reconcile(
         // Whoever deleted it waits.
         context.turns.go_first(&key);
     }
-    let Some(turn) = context.turns.take(key).await else {
+    let Some(turn) = context.turns.take(key.clone()).await else {
         // Whoever leads next looks at all of them.
+        return Ok(Action::await_change());
+    };
+    // As it is now: it may have stood in line for long.
+    let Some(guarded) = context.reader.get(&key) else {
         return Ok(Action::await_change());
     };
     // Thousands may stand in line: only who has a turn takes the room that a look needs.

@@ -21,7 +21,7 @@ use crate::drift::Drift;
 use crate::error::Error;
 use crate::feed::Wishes;
 use crate::lease::Contest;
-use crate::object::{Guarded, Key, Reader, metadata};
+use crate::object::{Guarded, Key, metadata};
 use crate::reconcile::{error_policy, reconcile};
 use crate::source::{Fetcher, Http};
 use crate::turns::Turns;
@@ -90,7 +90,7 @@ async fn lead(
         client: backends.client.clone(),
         objects: backends.store.objects(config.holder.clone()),
     };
-    parts.webhook_keys = Some(keys.shared());
+    parts.webhook_keys = Some(Arc::new(keys));
     let scheduling = scheduler::run_elected(parts, settings, election, stop.clone());
     services.spawn(async move { scheduling.await.map_err(Error::Scheduler) });
     // The database fences by the scheduler's lead; until it has it, nothing could be written.
@@ -127,7 +127,9 @@ fn mirror(
     let (jobs, wanted_jobs) = mpsc::channel(WISHES);
     let (gone, seen_to_go) = mpsc::channel(WISHES);
     let (teller, telling) = events::teller(backends.client.clone(), config.holder.as_str());
+    let writer = reflector::store::Writer::default();
     let context = Arc::new(Context {
+        reader: writer.as_reader(),
         objects: backends.store.objects(config.holder.clone()),
         fetcher: Fetcher::new(objects_wanted.clone(), Http::new(&config.allowed)?),
         teller,
@@ -138,8 +140,6 @@ fn mirror(
         backends,
         config,
     });
-    let writer = reflector::store::Writer::default();
-    let reader = writer.as_reader();
     let (listed, mut has_listed) = watch::channel(false);
     let watched = objects(&context, writer, gone, listed);
     let wishes = Wishes {
@@ -151,11 +151,11 @@ fn mirror(
         Ok(())
     };
     services.spawn(part(Box::pin(telling.run(stop.clone()))));
-    let (c, r, s) = (context.clone(), reader.clone(), stop.clone());
-    services.spawn(part(Box::pin(feed::run(c, r, wishes, s))));
+    let (c, s) = (context.clone(), stop.clone());
+    services.spawn(part(Box::pin(feed::run(c, wishes, s))));
     let (c, s) = (context.clone(), stop.clone());
     services.spawn(part(Box::pin(relay::run(c, wanted_jobs, s))));
-    let (c, r, s) = (context.clone(), reader.clone(), stop.clone());
+    let (c, s) = (context.clone(), stop.clone());
     services.spawn(part(Box::pin(async move {
         // Before the first list has come every object looks as if it were gone. `Store::wait_until_ready` wakes only
         // the last of those who wait, and the queue of objects waits there, too.
@@ -163,11 +163,11 @@ fn mirror(
         tokio::select! {
             () = s.cancelled() => {}
             listed = has_listed => if listed {
-                sweep::run(c, r, seen_to_go, s.clone()).await;
+                sweep::run(c, seen_to_go, s.clone()).await;
             }
         }
     })));
-    let reconciling = reconcile_all(context, watched, reader, wanted_objects, stop.clone());
+    let reconciling = reconcile_all(context, watched, wanted_objects, stop.clone());
     services.spawn(part(Box::pin(reconciling)));
     Ok(())
 }
@@ -239,7 +239,6 @@ fn objects(
 async fn reconcile_all(
     context: Arc<Context>,
     watched: impl Stream<Item = watcher::Result<Guarded>> + Send + 'static,
-    reader: Reader,
     wanted: mpsc::Receiver<Key>,
     stop: CancellationToken,
 ) {
@@ -247,35 +246,26 @@ async fn reconcile_all(
         let key = wanted.recv().await?;
         Some((key, wanted))
     });
-    let shared = context.clone();
-    let results = Controller::for_stream(watched, reader)
-        .with_config(controller::Config::default().concurrency(IN_LINE))
-        .reconcile_on(wanted)
-        .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .run(reconcile, error_policy, context);
-    let mut results = std::pin::pin!(results);
-    let reconciling = async {
-        while let Some(result) = results.next().await {
-            match result {
-                // Failures were told where they were handled, by the error policy. Objects that were asked for may be
-                // gone.
-                Ok(_)
-                | Err(
-                    controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_),
-                ) => {}
-                Err(error) => tracing::warn!(%error, "the queue of objects met an error"),
-            }
-        }
-    };
-    let closing = async {
+    let (shared, closing) = (context.clone(), context.clone());
+    let stopped = async move {
         stop.cancelled().await;
         // What is under way is waited for, who stands in line is not.
-        shared.turns.close();
-        std::future::pending::<()>().await;
+        closing.turns.close();
     };
-    tokio::select! {
-        () = reconciling => {}
-        () = closing => {}
+    let results = Controller::for_stream(watched, context.reader.clone())
+        .with_config(controller::Config::default().concurrency(IN_LINE))
+        .reconcile_on(wanted)
+        .graceful_shutdown_on(stopped)
+        .run(reconcile, error_policy, context);
+    let mut results = std::pin::pin!(results);
+    while let Some(result) = results.next().await {
+        match result {
+            // Failures were told where they were handled, by the error policy. Objects that were asked for may be gone.
+            Ok(_)
+            | Err(controller::Error::ReconcilerFailed(..) | controller::Error::ObjectNotFound(_)) =>
+                {}
+            Err(error) => tracing::warn!(%error, "the queue of objects met an error"),
+        }
     }
     shared.fetcher.stop_all();
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::drift::Comparison;
 use crate::error::{Error, is_absent};
-use crate::object::{self, Reader, metadata};
+use crate::object::{self, metadata};
 use filejobs_crd::FileJob;
 
 /// Links looked at in one go.
@@ -25,7 +25,6 @@ const PAGE: u32 = 500;
 /// Sweeps until `stop`: at once for each object that is seen to go, and for all links now and then.
 pub(crate) async fn run(
     context: Arc<Context>,
-    reader: Reader,
     mut gone: mpsc::Receiver<String>,
     stop: CancellationToken,
 ) {
@@ -35,7 +34,7 @@ pub(crate) async fn run(
         let done = tokio::select! {
             () = stop.cancelled() => return,
             Some(uid) = gone.recv() => one(&context, &uid).await,
-            _ = tick.tick() => all(&context, &reader, &stop).await,
+            _ = tick.tick() => all(&context, &stop).await,
         };
         if let Err(error) = done {
             tracing::warn!(
@@ -55,7 +54,7 @@ async fn one(context: &Context, uid: &str) -> Result<(), Error> {
     }
 }
 
-async fn all(context: &Context, reader: &Reader, stop: &CancellationToken) -> Result<(), Error> {
+async fn all(context: &Context, stop: &CancellationToken) -> Result<(), Error> {
     let mut after = None;
     let mut comparison = Comparison::default();
     while !stop.is_cancelled() {
@@ -64,7 +63,7 @@ async fn all(context: &Context, reader: &Reader, stop: &CancellationToken) -> Re
         for link in &page {
             let ours = context.config.watched.includes(&link.object.namespace);
             // Looked for after the links were read: an object is there before its link is.
-            if ours && !is_there(reader, &link.object) {
+            if ours && !is_there(context, &link.object) {
                 let removed = async { remove_if_gone(context, link).await.map(|()| true) };
                 comparison.mend(removed).await;
             }
@@ -78,8 +77,8 @@ async fn all(context: &Context, reader: &Reader, stop: &CancellationToken) -> Re
 }
 
 /// Whether the watch shows the very object.
-fn is_there(reader: &Reader, object: &ObjectRef) -> bool {
-    let found = reader.get(&object::key(object));
+fn is_there(context: &Context, object: &ObjectRef) -> bool {
+    let found = context.reader.get(&object::key(object));
     found.is_some_and(|found| metadata(&found).uid.as_ref() == Some(&object.uid))
 }
 

@@ -47,14 +47,6 @@ struct Waiter {
     wake: oneshot::Sender<()>,
 }
 
-/// Where one who comes is.
-enum Place {
-    /// It has a turn.
-    Turn,
-    /// It stands in line, and is woken when it has one.
-    Line(oneshot::Receiver<()>),
-}
-
 /// A turn; the next one is given when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn<'a>(&'a Turns);
@@ -92,11 +84,9 @@ impl Turns {
 
     /// Waits for a turn; `None` when there will be none.
     pub(crate) async fn take(&self, key: Key) -> Option<Turn<'_>> {
-        let place = self.inner().come(key)?;
-        if let Place::Line(woken) = place {
-            let mut waiting = Waiting { woken, turns: self };
-            (&mut waiting.woken).await.ok()?;
-        }
+        let woken = self.inner().come(key)?;
+        let mut waiting = Waiting { woken, turns: self };
+        (&mut waiting.woken).await.ok()?;
         Some(Turn(self))
     }
 
@@ -137,26 +127,28 @@ impl Inner {
         self.expected.insert(key.clone());
     }
 
-    /// Gives a turn at once when one is free, or else the place to wait at; `None` when it is closed.
-    fn come(&mut self, key: Key) -> Option<Place> {
+    /// Where one who comes waits for its turn, which it has already when one is free; `None` when it is closed.
+    fn come(&mut self, key: Key) -> Option<oneshot::Receiver<()>> {
         if self.closed {
             return None;
         }
         let goes_first = self.expected.remove(&key);
+        let (wake, woken) = oneshot::channel();
         if self.free > 0 {
             self.free -= 1;
-            return Some(Place::Turn);
+            // The other end is here.
+            let _ = wake.send(());
+            return Some(woken);
         }
         let number = self.came;
         self.came += 1;
-        let (wake, woken) = oneshot::channel();
         if goes_first {
             self.first.insert(number, Waiter { key, wake });
         } else {
             self.numbers.insert(key.clone(), number);
             self.others.insert(number, Waiter { key, wake });
         }
-        Some(Place::Line(woken))
+        Some(woken)
     }
 
     /// Takes the next one out of the line.

@@ -3,8 +3,6 @@
 //! Only Secrets of the type `filejobs.dev/webhook` are used: whoever may make a `FileJob` cannot have anything else signed
 //! with that somebody keeps in the namespace. A key is read whenever something is to be signed, and kept nowhere.
 
-use std::sync::Arc;
-
 use filejobs_core::{JobId, causes};
 use filejobs_crd::{Reason, WEBHOOK_SECRET_TYPE};
 use filejobs_scheduler::webhook::{Keys, NoKey, Secret};
@@ -91,7 +89,6 @@ impl Problem {
 }
 
 /// The keys that objects name, for the scheduler.
-#[derive(Clone)]
 pub(crate) struct SecretKeys {
     pub(crate) client: Client,
     pub(crate) objects: Objects,
@@ -100,12 +97,6 @@ pub(crate) struct SecretKeys {
 impl std::fmt::Debug for SecretKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SecretKeys").finish_non_exhaustive()
-    }
-}
-
-impl SecretKeys {
-    pub(crate) fn shared(self) -> Arc<dyn Keys> {
-        Arc::new(self)
     }
 }
 

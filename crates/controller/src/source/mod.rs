@@ -239,10 +239,11 @@ fn settle(context: &Context, object: &Object, entry: &mut Entry, failure: Failur
 }
 
 /// Brings the bytes and makes the job.
-async fn fetch(context: &Context, object: &Object, wanted: Wanted) -> Result<(), Failure> {
+async fn fetch(context: &Context, object: &Object, mut wanted: Wanted) -> Result<(), Failure> {
     let source = &object.job.spec.source;
     let namespace = &object.reference.namespace;
-    if let Some(secret) = &wanted.webhook_secret {
+    let secret = wanted.webhook_secret.take();
+    if let Some(secret) = &secret {
         // Read again when there is something to sign. Now, so that its author does not find out at the end.
         let client = &context.backends.client;
         if let Err(problem) = webhook_secret::read(client, namespace, secret).await {
@@ -286,7 +287,6 @@ async fn fetch(context: &Context, object: &Object, wanted: Wanted) -> Result<(),
             "The file has another SHA-256 than `source.sha256` says; correct one or the other in a new FileJob.",
         ));
     }
-    let secret = wanted.webhook_secret.clone();
     let new = new_job(
         context,
         object,
