@@ -8,6 +8,10 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 /// Columns of a schema in an object: more belong into an upload, where the schema does not fill etcd.
 const FIELDS: u32 = 256;
 
+/// The name of a ConfigMap or a Secret (RFC 1123, subdomain), and a key in it.
+pub(crate) const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$";
+pub(crate) const DATA_KEY: &str = r"^[-._a-zA-Z0-9]+$";
+
 /// A sheet: its name or its number.
 pub(crate) fn sheet(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema;
+
 /// Where the file comes from: exactly one of `upload`, `configMap`, `url` and `store`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -58,11 +60,11 @@ pub struct ConfigMapSource {
     /// The ConfigMap's name.
     #[schemars(
         length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+        regex(pattern = schema::OBJECT_NAME)
     )]
     pub name: String,
     /// The key, in `data` or `binaryData`; also the file's name.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::DATA_KEY))]
     pub key: String,
 }
 

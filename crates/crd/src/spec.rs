@@ -206,10 +206,10 @@ pub struct WebhookSecret {
     /// The Secret's name.
     #[schemars(
         length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+        regex(pattern = schema::OBJECT_NAME)
     )]
     pub name: String,
     /// The key in it.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::DATA_KEY))]
     pub key: String,
 }
