@@ -411,7 +411,9 @@ async fn looking_at_a_job_steering_and_forgetting_it_read_only_what_is_its_own()
     reads_little("deleting", async |store| {
         store.delete(own).await.unwrap();
         store.delete(old[1]).await.unwrap();
-        let tombstones = store.tombstones(100).await.unwrap();
+        let mut tombstones = store.tombstones(100).await.unwrap();
+        // Another test may have left one, whichever comes first.
+        tombstones.retain(|tombstone| [own, old[1]].contains(&tombstone.id));
         assert_eq!(tombstones.len(), 2);
         store
             .postpone_burial(&tombstones[1], Duration::ZERO)
