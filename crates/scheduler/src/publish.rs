@@ -21,6 +21,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// Under load several changes share one look: a window of tasks lasts longer than this.
 const GAP: Duration = Duration::from_millis(10);
 
+/// The part of the window that must be free before tasks are looked for: what is on its way keeps all slots busy until
+/// then, and one look brings many tasks instead of one. Nothing waits longer for it, since it joins a shorter line.
+const WORTH_A_LOOK: u64 = 4;
+
 /// How long the number of the workers' slots is believed.
 const SLOTS_FOR: Duration = Duration::from_secs(5);
 
@@ -85,10 +89,10 @@ async fn fill(backends: &Backends, config: &Config, slots: &mut Slots) -> Result
     let Backends { store, queue, .. } = backends;
     let window = u64::from(window(slots.get(backends).await?));
     let room = window.saturating_sub(store.published().await?);
-    let room = u32::try_from(room).unwrap_or(u32::MAX);
-    if room == 0 {
+    if room < window / WORTH_A_LOOK {
         return Ok(());
     }
+    let room = u32::try_from(room).unwrap_or(u32::MAX);
     let quotas = &config.quotas;
     // Counted first: what ends in between leaves room for the next round, and nothing begins but by this one.
     let running = if quotas.any() {
