@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::bail;
 
@@ -27,7 +28,10 @@ const CHECKS: &[Check] = &[
 pub(crate) fn run_all() -> Vec<(&'static str, anyhow::Result<()>)> {
     let checks = CHECKS.iter().map(|(name, check)| {
         say(format_args!("check: {name}"));
+        let started = Instant::now();
         let result = check();
+        let seconds = started.elapsed().as_secs();
+        say(format_args!("check: {name}: {seconds} s"));
         if let Err(error) = &result {
             say(format_args!("check failed: {name}: {error:#}"));
         }

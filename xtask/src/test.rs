@@ -7,7 +7,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 
 use crate::run::{cargo, in_ci, run_within, say};
-use crate::{chart, check, cluster, fuzz, schemathesis, tools};
+use crate::{chart, check, cluster, fuzz, schemathesis, test_binary, tools};
 
 /// Which parts to run.
 #[derive(Debug, clap::Args)]
@@ -146,8 +146,12 @@ fn rust() -> Count {
         .env("FILEJOBS_VERSITYGW", versitygw)
         .env("KUBEBUILDER_ASSETS", kubernetes);
     if std::env::var_os("RUST_TEST_THREADS").is_none() {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        tests.env("RUST_TEST_THREADS", (cores * TESTS_PER_CORE).to_string());
+        match test_binary::as_runner() {
+            Ok(setting) => tests.args(["--config", &setting]),
+            Err(error) => return one("rust", Err(error)),
+        };
+        let threads = tests_at_a_time(TESTS_PER_CORE);
+        tests.env("RUST_TEST_THREADS", threads.to_string());
     }
     let result = run_within(&mut tests, RUST_LIMIT, |line| {
         if let Some((passed, failed)) = parse_result(line) {
@@ -161,6 +165,11 @@ fn rust() -> Count {
         count.failed = count.failed.max(1);
     }
     count
+}
+
+/// Tests of one binary at a time on this machine.
+pub(crate) fn tests_at_a_time(per_core: usize) -> usize {
+    thread::available_parallelism().map_or(1, usize::from) * per_core
 }
 
 /// Reads `test result: ok. 12 passed; 0 failed; …`.

@@ -32,6 +32,9 @@ const GATHER: Duration = Duration::from_millis(5);
 /// Bytes of a notification, of the 8,000 less one that the server takes.
 const PAYLOAD: usize = 7_900;
 
+/// A transaction that notifies is one that writes. A hint need not wait for the disk, nor have others wait.
+const NOTIFY: &str = "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)";
+
 /// Without a notification for this long the connection is asked whether it lives.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// Pauses before listening again.
@@ -101,9 +104,7 @@ async fn tell_others(pool: PgPool, process: Uuid, mut waiting: mpsc::Receiver<Ch
             changes = vec![Change::missed()];
         }
         for payload in payloads(process, &changes) {
-            let notify = sqlx::query("SELECT pg_notify($1, $2)")
-                .bind(CHANNEL)
-                .bind(payload);
+            let notify = sqlx::query(NOTIFY).bind(CHANNEL).bind(payload);
             match timeout(SHORT, notify.execute(&pool)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => {
