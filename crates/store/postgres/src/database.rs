@@ -60,7 +60,8 @@ pub(crate) enum Mode {
     /// Writes, and is on disk before the answer.
     Write,
     /// Writes, and is on disk soon after: a crash of the server may undo it. For what is done again anyway (heartbeats,
-    /// publishing, findings that nobody sees yet), never for what an attempt number or a promise hangs on.
+    /// publishing, findings that nobody sees yet), never for what an attempt number or a promise hangs on. A unit that
+    /// builds on such a one makes sure that it is still there.
     WriteLater,
     /// Reads one state of the database with several statements.
     Read,

@@ -32,9 +32,16 @@ pub(crate) enum Loaded {
 }
 
 /// A batch of findings that nobody sees yet.
+///
+/// The transactions that write it do not wait for the disk, so a crash of the server may undo the last of them while the
+/// worker goes on. What a crash undoes is always the end of what was done: so each of them makes sure that the one before
+/// it is still there, by what the batch's row says, and the commit that the last one is. The number may be given to
+/// another batch after such a crash, so it is never asked for alone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Batch {
     id: i64,
+    task: TaskId,
+    attempt: u32,
     findings: i64,
     last: (i64, i32),
 }
@@ -131,23 +138,27 @@ impl Ahead {
         let Some(last) = findings.last() else {
             return Ok(());
         };
-        let last = (int(last.row_number), small(last.seq));
-        let mut encoder = Encoder::new(self.batch.id, self.batch.findings);
+        let before = self.batch;
+        let rows = findings.len() as u64;
+        let after = Batch {
+            findings: before.findings + int(rows),
+            last: (int(last.row_number), small(last.seq)),
+            ..before
+        };
+        let mut encoder = Encoder::new(before.id, before.findings);
         for finding in &findings {
             encoder.push(finding, self.index.add(finding));
         }
-        let (id, rows) = (self.batch.id, findings.len() as u64);
         let bytes: Arc<[u8]> = encoder.finish().into();
         let appended = database.write(WRITING, Mode::WriteLater, move |unit| {
             let bytes = bytes.clone();
             Box::pin(async move {
-                still_there(unit, id).await?;
+                advance(unit, before, after.findings).await?;
                 copy(unit, &bytes, rows).await
             })
         });
         appended.await?;
-        self.batch.findings += int(rows);
-        self.batch.last = last;
+        self.batch = after;
         Ok(())
     }
 
@@ -158,7 +169,7 @@ impl Ahead {
         let finished = database.write(WRITING, Mode::WriteLater, move |unit| {
             let index = index.clone();
             Box::pin(async move {
-                still_there(unit, batch.id).await?;
+                finish(unit, batch).await?;
                 write_index(unit, batch.id, &index).await
             })
         });
@@ -191,22 +202,60 @@ async fn begin(unit: &mut Unit, task: TaskId, attempt: u32) -> Result<(Batch, us
     .await?;
     let begun = Batch {
         id: batch.id,
+        task,
+        attempt,
         findings: 0,
         last: (0, 0),
     };
     Ok((begun, usize::try_from(room).unwrap_or(usize::MAX)))
 }
 
-/// The sweep takes batches of attempts that are over, and what is added after that would stay for ever: so the batch is
-/// held here, and whoever comes second sees what the first has done.
-async fn still_there(unit: &mut Unit, batch: i64) -> Result<()> {
-    let there = sqlx::query_scalar!(
-        "SELECT id FROM finding_batches WHERE id = $1 AND NOT linked FOR SHARE",
-        batch
+/// Counts findings that are about to be added to a batch. The sweep takes batches of attempts that are over, and what is
+/// added after that would stay for ever: so its row is held here, and whoever comes second sees what the first has done.
+async fn advance(unit: &mut Unit, batch: Batch, findings: i64) -> Result<()> {
+    let advanced = sqlx::query!(
+        "UPDATE finding_batches SET findings = $1
+        WHERE id = $2 AND task = $3 AND attempt = $4 AND findings = $5 AND NOT written AND NOT linked",
+        findings,
+        batch.id,
+        batch.task.as_uuid(),
+        small(batch.attempt),
+        batch.findings
     )
-    .fetch_optional(&mut *unit.connection)
+    .execute(&mut *unit.connection)
     .await?;
-    there.map(drop).ok_or(Error::Stale.into())
+    whole(advanced.rows_affected())
+}
+
+/// Marks a batch that has all of its findings.
+async fn finish(unit: &mut Unit, batch: Batch) -> Result<()> {
+    let (row, seq) = batch.last;
+    let finished = sqlx::query!(
+        "UPDATE finding_batches SET written = true, last_row = $1, last_seq = $2
+        WHERE id = $3 AND task = $4 AND attempt = $5 AND findings = $6 AND NOT written AND NOT linked",
+        row,
+        seq,
+        batch.id,
+        batch.task.as_uuid(),
+        small(batch.attempt),
+        batch.findings
+    )
+    .execute(&mut *unit.connection)
+    .await?;
+    whole(finished.rows_affected())
+}
+
+/// Whether the batch was found as it was left. Otherwise a crash has undone something, or the attempt is over and the
+/// batch was swept: the next try, from the beginning, learns which.
+fn whole(found: u64) -> Result<()> {
+    if found == 1 {
+        return Ok(());
+    }
+    Err(Error::Unavailable {
+        step: WRITING,
+        source: "what was written ahead is not there any more".into(),
+    }
+    .into())
 }
 
 async fn copy(unit: &mut Unit, bytes: &[u8], rows: u64) -> Result<()> {
@@ -260,29 +309,24 @@ pub(crate) async fn link(
             few::link(unit, (job, task, attempt), position, readable).await?;
             Ok(int(findings.len() as u64))
         }
-        Loaded::Ahead(batch) => link_ahead(unit, task, *batch).await,
+        Loaded::Ahead(batch) => link_ahead(unit, *batch).await,
     }
 }
 
-async fn link_ahead(unit: &mut Unit, task: TaskId, batch: Batch) -> Result<i64> {
-    let (row, seq) = batch.last;
+async fn link_ahead(unit: &mut Unit, batch: Batch) -> Result<i64> {
     let linked = sqlx::query!(
-        "UPDATE finding_batches SET linked = true, committed_at = $1, findings = $2, last_row = $3, last_seq = $4
-        WHERE id = $5 AND task = $6 AND NOT linked",
+        "UPDATE finding_batches SET linked = true, committed_at = $1
+        WHERE id = $2 AND task = $3 AND attempt = $4 AND findings = $5 AND written AND NOT linked",
         Time::from(unit.now),
-        batch.findings,
-        row,
-        seq,
         batch.id,
-        task.as_uuid()
+        batch.task.as_uuid(),
+        small(batch.attempt),
+        batch.findings
     )
     .execute(&mut *unit.connection)
     .await?;
-    if linked.rows_affected() == 1 {
-        Ok(batch.findings)
-    } else {
-        Err(Error::Stale.into())
-    }
+    whole(linked.rows_affected())?;
+    Ok(batch.findings)
 }
 
 /// How many findings of a job are linked, those past its cap included.
