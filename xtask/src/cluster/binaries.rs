@@ -89,7 +89,7 @@ pub(super) fn all(bin: &Path) -> anyhow::Result<()> {
     if !bin.join("pause").exists() {
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("pause.go"), PAUSE)?;
-        build(bin, folder.path(), &["pause.go"], "", &[])?;
+        build(bin, folder.path(), "pause", &["pause.go"], "", &[])?;
     }
     Ok(())
 }
@@ -158,7 +158,7 @@ fn kubernetes(bin: &Path, wanted: &[&str]) -> anyhow::Result<()> {
     let flags =
         format!("-X {version}Version=v{KUBERNETES} -X {version}Major=1 -X {version}Minor={minor}");
     let packages: Vec<_> = packages.iter().map(String::as_str).collect();
-    build(bin, folder.path(), &packages, &flags, &[])
+    build(bin, folder.path(), "", &packages, &flags, &[])
 }
 
 /// The text of Kubernetes' own `go.mod`.
@@ -216,16 +216,18 @@ impl Tool {
         let folder = tempfile::tempdir()?;
         run(go(folder.path()).args(["mod", "init", "tools"]))?;
         run(go(folder.path()).args(["get", &format!("{module}@v{version}")]))?;
-        build(bin, folder.path(), &[package], "", &["-mod=mod"])?;
-        // The last element of some packages is a version.
+        // Go names a program by the last element of its package that is no version: etcd's would be `server`.
+        build(bin, folder.path(), name, &[package], "", &["-mod=mod"])?;
         Ok(fs::write(stamp, version)?)
     }
 }
 
-/// Builds programs into a folder of their own first: half a program is none.
+/// Builds programs into a folder of their own first: half a program is none. One has the `name` that is given; several,
+/// for which it is empty, those that Go gives them.
 fn build(
     bin: &Path,
     sources: &Path,
+    name: &str,
     packages: &[&str],
     linker: &str,
     flags: &[&str],
@@ -237,7 +239,7 @@ fn build(
         .args(["build", "-trimpath"])
         .args(flags)
         .args(["-ldflags", &format!("-s -w {linker}"), "-o"])
-        .arg(made.path().join(""))
+        .arg(made.path().join(name))
         .args(packages);
     run(&mut command)?;
     for program in fs::read_dir(made.path())? {
