@@ -9,6 +9,7 @@ use bytes::Bytes;
 use filejobs_blobs::{Blobs, upload_key};
 use filejobs_core::failure::{Failure, FailureCode};
 use filejobs_core::{FileName, FileType, JobId, Limits, Namespace, Options, Sources, WorkerId};
+use filejobs_engine::child::OUT;
 use filejobs_queue::{Memory, Queue};
 use filejobs_store::{Job, NewJob, NewTask, Store, TaskKind};
 use filejobs_store_sqlite::SqliteStore;
@@ -312,11 +313,14 @@ impl Service {
         entries(&self.path("scratch")).len()
     }
 
-    /// Folders of tasks.
-    pub(crate) fn folders(&self) -> usize {
+    /// What lies in the folders of tasks; those themselves are kept for the next ones.
+    pub(crate) fn left(&self) -> Vec<PathBuf> {
         let workers = entries(&self.path("scratch"));
         let folders = workers.iter().flat_map(|worker| entries(worker));
-        folders.filter(|entry| entry.is_dir()).count()
+        let folders = folders.filter(|entry| entry.is_dir());
+        let mut left: Vec<_> = folders.flat_map(|folder| entries(&folder)).collect();
+        left.retain(|entry| !entry.ends_with(OUT) || !entries(entry).is_empty());
+        left
     }
 
     /// Every result that is stored.

@@ -242,7 +242,7 @@ async fn a_cancelled_job_leaves_no_process_and_no_file() {
 
     assert_eq!(cancelled.status, JobState::Cancelled);
     eventually("the engine is gone", || gone(&pid)).await;
-    eventually("its folder is gone", || service.folders() == 0).await;
+    eventually("its files are gone", || service.left().is_empty()).await;
     assert!(service.results().is_empty());
     worker.stop().await;
     assert_eq!(service.job(job).await.status, JobState::Cancelled);
