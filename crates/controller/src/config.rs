@@ -17,6 +17,8 @@ use crate::source::Stores;
 pub struct Backends {
     /// Speaks to the cluster.
     pub client: kube::Client,
+    /// Watches objects: its requests may be silent for minutes.
+    pub watching_client: kube::Client,
     /// The record of every job.
     pub store: Arc<PostgresStore>,
     /// Uploads and results.
@@ -86,6 +88,9 @@ pub struct Config {
 }
 
 impl Config {
+    /// Objects reconciled at a time by default: what waits for the API server and the database leaves room for others.
+    pub const CONCURRENCY: u16 = 16;
+
     /// The defaults, for a process with this name.
     #[must_use]
     pub fn new(holder: SchedulerId, election: Election) -> Self {
@@ -97,7 +102,7 @@ impl Config {
             public_url: None,
             allowed: Vec::new(),
             stores: Stores::default(),
-            concurrency: 16,
+            concurrency: Self::CONCURRENCY,
             progress_every: Duration::from_secs(10),
             sweep_every: Duration::from_secs(30),
             cleaning: Duration::from_secs(30),

@@ -44,7 +44,7 @@ mod turns;
 mod validate;
 mod webhook_secret;
 
-pub use client::{ClientError, client};
+pub use client::{ClientError, client, watching_client};
 pub use config::{Backends, Config, Election, Watched};
 pub use error::Error;
 pub use release::release;

@@ -1,7 +1,7 @@
 //! One object: fetch, validate, plan, apply, report.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use filejobs_core::{ErrorClass, causes};
 use filejobs_crd::{EventReason, FileJob};
@@ -96,7 +96,8 @@ pub(crate) fn error_policy(guarded: Arc<Guarded>, error: &Error, context: Arc<Co
     let metadata = object::metadata(&guarded);
     let uid = metadata.uid.as_deref().unwrap_or_default();
     let random = &*context.backends.sources.randomness;
-    let mut pause = context.backoff.after(uid, error.class(), random);
+    let now = Instant::now();
+    let mut pause = context.backoff.after(uid, error.class(), now, random);
     let passes = matches!(error.class(), ErrorClass::Transient | ErrorClass::Conflict);
     if metadata.deletion_timestamp.is_some() && passes {
         pause = pause.min(DELETED);

@@ -179,7 +179,7 @@ fn objects(
     gone: mpsc::Sender<String>,
     listed: watch::Sender<bool>,
 ) -> impl Stream<Item = watcher::Result<Guarded>> + Send + 'static {
-    let client = context.backends.client.clone();
+    let client = context.backends.watching_client.clone();
     let api: Api<Guarded> = match &context.config.watched {
         Watched::All => Api::all(client),
         Watched::Namespace(namespace) => Api::namespaced(client, namespace),

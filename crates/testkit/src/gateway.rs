@@ -10,11 +10,14 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use axum::serve::ListenerExt as _;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _, stream};
 use reqwest::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::background::Background;
 use crate::kube::KubeServer;
@@ -55,6 +58,8 @@ pub enum Fate {
     Told(String),
     /// It does not pass, and is never answered.
     Lost,
+    /// It passes when the other end of this is dropped.
+    Held(watch::Receiver<()>),
     /// It passes, and its answer does not come back.
     Unanswered,
     /// It passes, and each line of the answer is changed: a watch sends an event a line.
@@ -100,7 +105,11 @@ impl Gateway {
             asked: Arc::default(),
         };
         let router = Router::new().fallback(pass).with_state(gate.clone());
-        let serve = |listener| axum::serve(listener, router).into_future();
+        // Events of a watch are small: without it each may wait 40 ms for the reader's acknowledgement of the last.
+        let at_once = |socket: &mut TcpStream| drop(socket.set_nodelay(true));
+        let serve = move |listener: TcpListener| {
+            axum::serve(listener.tap_io(at_once), router).into_future()
+        };
         let background = Background::start("gateway", serve)?;
         Ok(Self { background, gate })
     }
@@ -159,6 +168,10 @@ async fn pass(State(gate): State<Gate>, request: Request) -> Response {
         Fate::Refused(status) => refused(status),
         Fate::Told(text) => told(StatusCode::OK, text),
         Fate::Lost => std::future::pending().await,
+        Fate::Held(mut held) => {
+            while held.changed().await.is_ok() {}
+            forward(&gate, number, request, None).await
+        }
         Fate::Unanswered => {
             forward(&gate, number, request, None).await;
             std::future::pending().await

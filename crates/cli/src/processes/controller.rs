@@ -47,6 +47,7 @@ impl Controller {
                 let config = cluster.config(holder, client.default_namespace(), limits);
                 let parts = filejobs_controller::Backends {
                     client,
+                    watching_client: filejobs_controller::watching_client().await?,
                     store: backends
                         .postgres
                         .clone()

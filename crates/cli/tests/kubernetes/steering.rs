@@ -2,14 +2,17 @@
 
 use std::fmt::Write as _;
 
+use filejobs_controller::Config;
 use filejobs_crd::{EventReason, FINALIZER, FileJob, Phase};
 use filejobs_testkit::cluster::Member;
+use filejobs_testkit::gateway::Fate;
 use filejobs_testkit::http::Upload;
 use filejobs_testkit::processes;
 use filejobs_testkit::wait::{self, DEADLINE};
 use kube::ResourceExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::place::{Crew, Place, condition, job_id, phase};
 use crate::schema;
@@ -58,6 +61,36 @@ async fn released(worker: &Member) {
             .then_some(()))
     });
     gone.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_object_that_stood_in_line_is_taken_as_it_is_when_its_turn_comes() {
+    let (place, gateway) = Place::gated().await;
+    let (release, held) = watch::channel(());
+    gateway.judge(move |asked| {
+        let holds = asked.what == "get configmaps" && asked.name.starts_with("held-");
+        if holds {
+            Fate::Held(held.clone())
+        } else {
+            Fate::Pass
+        }
+    });
+    let crew = place.crew().await;
+    let at_a_time = usize::from(Config::CONCURRENCY);
+    for n in 0..at_a_time {
+        place.orders(&format!("held-{n}"), json!({})).await;
+    }
+    let taken = wait::until("every turn to be taken", DEADLINE, async || {
+        let asked = gateway.asked();
+        let held = asked.iter().filter(|one| one.what == "get configmaps");
+        Ok((held.count() == at_a_time).then_some(()))
+    });
+    taken.await.unwrap();
+    place.orders("late", json!({})).await;
+    change(&place, "late", json!({"suspend": true})).await;
+    drop(release);
+    let object = shows(&place, "late", "Suspended", ("True", "SuspendedByOwner")).await;
+    assert_eq!(job(&place, &crew, &object).await["started_at"], Value::Null);
 }
 
 #[tokio::test]
