@@ -85,10 +85,15 @@ fn targets() -> anyhow::Result<Vec<String>> {
 
 type Results = Vec<(String, anyhow::Result<()>)>;
 
-fn fuzz(targets: &[String], seconds: u32) -> anyhow::Result<Results> {
+/// Builds all targets.
+pub(crate) fn build() -> anyhow::Result<()> {
     tools::nightly()?;
+    run(&mut cargo_fuzz(&tools::cargo_fuzz()?, &["build"])?)
+}
+
+fn fuzz(targets: &[String], seconds: u32) -> anyhow::Result<Results> {
+    build()?;
     let tool = tools::cargo_fuzz()?;
-    run(&mut cargo_fuzz(&tool, &["build"])?)?;
     // One target keeps one core busy.
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut results = Vec::new();

@@ -10,6 +10,7 @@ mod freeze;
 mod fuzz;
 mod generate;
 mod kind;
+mod prepare;
 mod run;
 mod schemathesis;
 mod service;
@@ -37,6 +38,8 @@ enum Command {
     /// Runs one test binary; `test` has cargo call it.
     #[command(hide = true)]
     TestBinary(test_binary::Args),
+    /// Builds what tests need beside our own programs; `test` does so by itself.
+    Prepare,
     /// Format, lints, house rules, generated files, licences.
     Check,
     /// House rules alone: dependencies between crates, sizes, unfinished code, paths of a machine.
@@ -77,6 +80,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Test(args) => test::run(&args),
         Command::TestBinary(args) => test_binary::run(&args),
+        Command::Prepare => prepare::run(),
         Command::Check => check::run_command(),
         Command::Tidy => tidy::run(),
         Command::Generate(args) => generate::run(&args),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::ValueEnum;
 
+use crate::prepare::Beside;
 use crate::run::{cargo, in_ci, run_within, say};
 use crate::{chart, check, cluster, fuzz, schemathesis, test_binary, tools};
 
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let started = Instant::now();
         let count = match part {
             Part::Check => checks(),
-            Part::Rust => rust(),
+            Part::Rust => rust(parts.contains(&Part::Fuzz)),
             Part::Schemathesis => one(
                 "schemathesis",
                 schemathesis::run(&schemathesis::Args::default()),
@@ -118,7 +119,8 @@ fn checks() -> Count {
     }
 }
 
-fn rust() -> Count {
+/// What other parts need is built meanwhile when there is `more` to come: these tests wait more than they work.
+fn rust(more: bool) -> Count {
     if let Err(error) = tools::browser() {
         if in_ci() {
             return one("browser", Err(error));
@@ -153,6 +155,7 @@ fn rust() -> Count {
         let threads = tests_at_a_time(TESTS_PER_CORE);
         tests.env("RUST_TEST_THREADS", threads.to_string());
     }
+    let beside = more.then(Beside::start).transpose();
     let result = run_within(&mut tests, RUST_LIMIT, |line| {
         if let Some((passed, failed)) = parse_result(line) {
             count.passed += passed;
@@ -163,6 +166,10 @@ fn rust() -> Count {
     if let Err(error) = result {
         say(format_args!("failed: rust: {error:#}"));
         count.failed = count.failed.max(1);
+    }
+    // Whoever needs it says once more what is missing, and fails.
+    if let Err(error) = beside.and_then(|beside| beside.map_or(Ok(()), Beside::end)) {
+        say(format_args!("not built yet: {error:#}"));
     }
     count
 }

@@ -81,6 +81,11 @@ pub(crate) struct Cluster {
     run: PathBuf,
 }
 
+/// Builds what is missing of a whole cluster.
+pub(crate) fn programs() -> anyhow::Result<()> {
+    binaries::all(&Cluster::open()?.bin)
+}
+
 impl Cluster {
     /// The one of this machine and user.
     pub(crate) fn open() -> anyhow::Result<Self> {
