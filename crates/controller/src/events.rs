@@ -30,6 +30,10 @@ const LANES: usize = 4;
 /// Events that wait to be told in a lane; what comes beyond that is dropped.
 const WAITING: usize = 1_024;
 
+/// Events after which a recorder is replaced. It counts what happens again instead of telling it anew, so it remembers
+/// each event for six minutes, two kilobytes of it, and looks through all of them for each new one.
+const REMEMBERED: usize = 256;
+
 type Told = (Event, ObjectReference);
 
 /// Takes events in.
@@ -40,8 +44,14 @@ pub(crate) struct Teller {
 
 /// Tells them.
 pub(crate) struct Telling {
-    recorder: Recorder,
+    recorders: Recorders,
     lanes: Vec<mpsc::Receiver<Told>>,
+}
+
+/// Makes recorders.
+struct Recorders {
+    client: kube::Client,
+    reporter: Reporter,
 }
 
 /// Both ends.
@@ -50,9 +60,9 @@ pub(crate) fn teller(client: kube::Client, instance: &str) -> (Teller, Telling) 
         controller: filejobs_crd::FIELD_MANAGER.to_owned(),
         instance: Some(instance.to_owned()),
     };
-    let recorder = Recorder::new(client, reporter);
+    let recorders = Recorders { client, reporter };
     let (senders, lanes) = (0..LANES).map(|_| mpsc::channel(WAITING)).unzip();
-    (Teller { lanes: senders }, Telling { recorder, lanes })
+    (Teller { lanes: senders }, Telling { recorders, lanes })
 }
 
 impl Teller {
@@ -76,12 +86,12 @@ impl Teller {
 impl Telling {
     /// Tells until `stop`, and then what still waits, as far as there is time.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        let Self { recorder, lanes } = self;
+        let Self { recorders, lanes } = self;
         let ends = async {
             stop.cancelled().await;
             sleep(TELLING).await;
         };
-        let lanes = lanes.into_iter().map(|lane| tell(&recorder, lane, &stop));
+        let lanes = lanes.into_iter().map(|lane| tell(&recorders, lane, &stop));
         tokio::select! {
             _ = join_all(lanes) => {}
             () = ends => {}
@@ -89,8 +99,16 @@ impl Telling {
     }
 }
 
+impl Recorders {
+    fn make(&self) -> Recorder {
+        Recorder::new(self.client.clone(), self.reporter.clone())
+    }
+}
+
 /// Tells what comes into a lane, one after the other.
-async fn tell(recorder: &Recorder, mut lane: mpsc::Receiver<Told>, stop: &CancellationToken) {
+async fn tell(recorders: &Recorders, mut lane: mpsc::Receiver<Told>, stop: &CancellationToken) {
+    let mut recorder = recorders.make();
+    let mut remembered = 0;
     loop {
         let next = tokio::select! {
             next = lane.recv() => next,
@@ -100,7 +118,11 @@ async fn tell(recorder: &Recorder, mut lane: mpsc::Receiver<Told>, stop: &Cancel
             }
         };
         let Some(told) = next else { return };
-        publish(recorder, told).await;
+        if remembered == REMEMBERED {
+            (recorder, remembered) = (recorders.make(), 0);
+        }
+        remembered += 1;
+        publish(&recorder, told).await;
     }
 }
 
