@@ -47,7 +47,9 @@ impl Telemetry {
             .with_env_filter(filter)
             .with_timer(SystemTime)
             .with_ansi(std::io::stderr().is_terminal())
-            .with_writer(std::io::stderr);
+            .with_writer(std::io::stderr)
+            // Lines that cannot be written would be told by `eprintln`, which panics where they cannot.
+            .log_internal_errors(false);
         // A second call in one process (tests) keeps the first subscriber, which is what they want.
         let started = match self.log_format {
             LogFormat::Text => lines.try_init().is_ok(),

@@ -1,6 +1,6 @@
 //! When the service ends.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -18,11 +18,13 @@ pub(crate) fn on_signals(stop: &CancellationToken) -> std::io::Result<()> {
             }
         };
         let signal = wait().await;
+        stop.cancel();
         tracing::info!(signal, "the service stops");
-        eprintln!(
+        // Nobody may be there to read it any more, which `eprintln` takes for a defect.
+        let _ = writeln!(
+            std::io::stderr(),
             "Stopping; what is under way is finished or given back. Once more to end at once."
         );
-        stop.cancel();
         let signal = wait().await;
         tracing::warn!(signal, "the service ends at once");
         leave();

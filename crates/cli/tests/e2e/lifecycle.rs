@@ -1,5 +1,6 @@
 //! How the service starts, stops and stays alone.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use filejobs_testkit::events::{Event, read_until};
@@ -64,6 +65,44 @@ async fn the_service_ends_with_the_program_that_started_it() {
     .await
     .unwrap();
     assert!(status.success(), "{status}");
+}
+
+/// As after `filejobs dev 2>&1 | head`, or when what takes the logs has died.
+#[tokio::test]
+async fn a_service_whose_output_nobody_reads_any_more_works_and_ends_when_it_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(BINARY)
+        .args(["dev", "--log", "info", "--listen", "127.0.0.1:0"])
+        .arg("--data-dir")
+        .arg(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap());
+    let said = said.lines().map(Result::unwrap);
+    let said: Vec<String> = said
+        .take_while(|line| !line.starts_with("Serving"))
+        .collect();
+    drop(child.stderr.take());
+    let home = said[0].rsplit(' ').next().unwrap();
+    let submitted = Command::new(BINARY)
+        .args(["submit", "examples/orders.csv", "--wait", "--server", home])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&submitted.stdout);
+    assert!(told.contains("COMPLETED"), "{submitted:?}");
+
+    processes::signal(child.id(), "TERM").unwrap();
+
+    let status = wait::until("the service to end", DEADLINE, async || {
+        Ok(child.try_wait()?)
+    });
+    let status = status.await;
+    let _ = child.kill();
+    assert!(status.unwrap().success());
 }
 
 #[tokio::test]
