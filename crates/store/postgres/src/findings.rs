@@ -153,7 +153,7 @@ impl Ahead {
         let appended = database.write(WRITING, Mode::WriteLater, move |unit| {
             let bytes = bytes.clone();
             Box::pin(async move {
-                advance(unit, before, after.findings).await?;
+                advance(unit, before, after, false).await?;
                 copy(unit, &bytes, rows).await
             })
         });
@@ -169,7 +169,7 @@ impl Ahead {
         let finished = database.write(WRITING, Mode::WriteLater, move |unit| {
             let index = index.clone();
             Box::pin(async move {
-                finish(unit, batch).await?;
+                advance(unit, batch, batch, true).await?;
                 write_index(unit, batch.id, &index).await
             })
         });
@@ -210,39 +210,26 @@ async fn begin(unit: &mut Unit, task: TaskId, attempt: u32) -> Result<(Batch, us
     Ok((begun, usize::try_from(room).unwrap_or(usize::MAX)))
 }
 
-/// Counts findings that are about to be added to a batch. The sweep takes batches of attempts that are over, and what is
-/// added after that would stay for ever: so its row is held here, and whoever comes second sees what the first has done.
-async fn advance(unit: &mut Unit, batch: Batch, findings: i64) -> Result<()> {
+/// Takes a batch's row from `before` to `after`, to which nothing is added any more once it is `written`. The sweep takes
+/// batches of attempts that are over, and what is added after that would stay for ever: so the row is held here, and
+/// whoever comes second sees what the first has done.
+async fn advance(unit: &mut Unit, before: Batch, after: Batch, written: bool) -> Result<()> {
+    let (row, seq) = after.last;
     let advanced = sqlx::query!(
-        "UPDATE finding_batches SET findings = $1
-        WHERE id = $2 AND task = $3 AND attempt = $4 AND findings = $5 AND NOT written AND NOT linked",
-        findings,
-        batch.id,
-        batch.task.as_uuid(),
-        small(batch.attempt),
-        batch.findings
+        "UPDATE finding_batches SET findings = $1, last_row = $2, last_seq = $3, written = $4
+        WHERE id = $5 AND task = $6 AND attempt = $7 AND findings = $8 AND NOT written AND NOT linked",
+        after.findings,
+        row,
+        seq,
+        written,
+        before.id,
+        before.task.as_uuid(),
+        small(before.attempt),
+        before.findings
     )
     .execute(&mut *unit.connection)
     .await?;
     whole(advanced.rows_affected())
-}
-
-/// Marks a batch that has all of its findings.
-async fn finish(unit: &mut Unit, batch: Batch) -> Result<()> {
-    let (row, seq) = batch.last;
-    let finished = sqlx::query!(
-        "UPDATE finding_batches SET written = true, last_row = $1, last_seq = $2
-        WHERE id = $3 AND task = $4 AND attempt = $5 AND findings = $6 AND NOT written AND NOT linked",
-        row,
-        seq,
-        batch.id,
-        batch.task.as_uuid(),
-        small(batch.attempt),
-        batch.findings
-    )
-    .execute(&mut *unit.connection)
-    .await?;
-    whole(finished.rows_affected())
 }
 
 /// Whether the batch was found as it was left. Otherwise a crash has undone something, or the attempt is over and the
