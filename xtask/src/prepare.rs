@@ -12,7 +12,7 @@ use crate::{cluster, fuzz};
 /// The subcommand.
 pub(crate) fn run() -> anyhow::Result<()> {
     cluster::chart_tools()?;
-    cluster::programs()?;
+    cluster::whole_cluster()?;
     fuzz::build()
 }
 

@@ -111,6 +111,11 @@ pub(super) fn control_plane_in(bin: &Path) -> anyhow::Result<()> {
     ETCD.build(bin)
 }
 
+/// Builds what is missing of this machine's cluster.
+pub(crate) fn whole_cluster() -> anyhow::Result<()> {
+    all(&Cluster::open()?.bin)
+}
+
 /// Builds what is missing to check the chart: Helm, and what knows Kubernetes' objects.
 pub(crate) fn chart_tools() -> anyhow::Result<std::path::PathBuf> {
     let bin = Cluster::open()?.bin;

@@ -26,7 +26,9 @@ use clap::Subcommand;
 use crate::run::say;
 use crate::tools;
 
-pub(crate) use binaries::{KUBERNETES, chart_tools, control_plane as control_plane_binaries};
+pub(crate) use binaries::{
+    KUBERNETES, chart_tools, control_plane as control_plane_binaries, whole_cluster,
+};
 pub(crate) use test::{Args as TestArgs, run_test};
 
 /// What to do with the cluster.
@@ -62,7 +64,7 @@ enum Action {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let cluster = Cluster::open()?;
     match &args.action {
-        Action::Build => binaries::all(&cluster.bin),
+        Action::Build => whole_cluster(),
         Action::ControlPlane => cluster.control_plane(),
         Action::Up => cluster.up(),
         Action::Load { binary } => images::load(&cluster, binary.as_deref()),
@@ -79,11 +81,6 @@ pub(crate) struct Cluster {
     bin: PathBuf,
     /// Whatever a running cluster has: gone after `down`.
     run: PathBuf,
-}
-
-/// Builds what is missing of a whole cluster.
-pub(crate) fn programs() -> anyhow::Result<()> {
-    binaries::all(&Cluster::open()?.bin)
 }
 
 impl Cluster {
