@@ -9,7 +9,7 @@ use filejobs_core::failure::{Failure, FailureCode};
 use filejobs_core::{FindingCode, JobId, JobState, SchedulerId};
 use filejobs_store::conformance::{LEASE, effects, worker};
 use filejobs_store::{
-    DeliveryAttempt, FindingCursor, FindingFilter, Held, JobCursor, JobFilter, NewJob,
+    DeliveryAttempt, FindingCursor, FindingFilter, Held, Job, JobCursor, JobFilter, NewJob,
     NextDelivery, Page, Store, WorkerInfo,
 };
 use filejobs_store_postgres::PostgresStore;
@@ -49,12 +49,7 @@ async fn counted<T>(
     static CALLS: AtomicU32 = AtomicU32::new(0);
     let before = reads(million);
     let name = format!("call{}", CALLS.fetch_add(1, Ordering::Relaxed));
-    let url = million.server.url(&million.name);
-    let url = format!("{url}?application_name={name}");
-    let store = open(&url, million.bench.sources.clone()).await;
-    let answer = call(&store).await;
-    store.close().await;
-    drop(store);
+    let answer = uncounted(million, &name, call).await;
     // A server process adds to the counts when it ends at the latest.
     let gone = wait::until("the connections to end", DEADLINE, async || {
         let open = million.run(&format!(
@@ -68,6 +63,35 @@ async fn counted<T>(
         *rows -= before.get(table).copied().unwrap_or(0);
     }
     (answer, counted)
+}
+
+/// Makes a call on connections of its own. Those of the bench end with the test that made it.
+async fn uncounted<T>(
+    million: &Million,
+    name: &str,
+    call: impl AsyncFnOnce(&Arc<PostgresStore>) -> T,
+) -> T {
+    let url = million.server.url(&million.name);
+    let url = format!("{url}?application_name={name}");
+    let store = open(&url, million.bench.sources.clone()).await;
+    let answer = call(&store).await;
+    store.close().await;
+    answer
+}
+
+/// Hands in a job.
+async fn hand_in(million: &Million) -> Job {
+    let job = million.bench.new_job();
+    let made = uncounted(million, "hands-in", async |store| {
+        store.create_job(job).await
+    });
+    made.await.expect("created")
+}
+
+/// Ends a job.
+async fn cancel(million: &Million, job: JobId) {
+    let ended = uncounted(million, "cancels", async |store| store.cancel(job).await);
+    ended.await.expect("cancelled");
 }
 
 /// Makes a call and asserts on what it read.
@@ -197,7 +221,6 @@ async fn work_reads_no_more_than_it_would_without_a_past() {
 
 /// With six tasks published and four running.
 async fn admitting(million: &Million) {
-    let bench = &million.bench;
     let running = reads_little("counting what runs", async |store| store.running().await);
     let tasks: u64 = running.await.unwrap().iter().map(|r| r.load.tasks).sum();
     assert_eq!(tasks, 10);
@@ -206,7 +229,7 @@ async fn admitting(million: &Million) {
     })
     .await
     .unwrap();
-    let behind = bench.job().await;
+    let behind = hand_in(million).await;
     let queued = reads_little("counting what is queued", async |store| {
         store.queued(&behind.namespace).await
     });
@@ -216,7 +239,7 @@ async fn admitting(million: &Million) {
     });
     let place = why.await.unwrap().expect("it waits").place;
     assert_eq!(place.map(|place| place.position), Some(7));
-    bench.store.cancel(behind.id).await.unwrap();
+    cancel(million, behind.id).await;
 }
 
 async fn telling(million: &Million) {
@@ -466,7 +489,7 @@ async fn what_is_done_for_an_object_reads_only_what_is_its_own() {
         objects.links(Some(middle), PAGE).await.unwrap()
     });
     assert_eq!(links.await.len(), 50);
-    let upload = million.bench.job().await.id;
+    let upload = hand_in(million).await.id;
     let minute = Duration::from_mins(1);
     let young = million.bench.sources.now().checked_sub(minute).unwrap();
     let without = object_reads_little("looking for jobs without objects", async |objects| {
@@ -482,5 +505,5 @@ async fn what_is_done_for_an_object_reads_only_what_is_its_own() {
         objects.remove(own).await.unwrap();
     })
     .await;
-    million.bench.store.cancel(upload).await.unwrap();
+    cancel(million, upload).await;
 }
