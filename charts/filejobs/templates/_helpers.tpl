@@ -99,6 +99,27 @@ own. Only where Helm speaks to the cluster: what is rendered without it is not l
 {{- default (printf "%s-files" (include "filejobs.fullname" .)) .Values.storage.volume.existingClaim }}
 {{- end }}
 
+{{/* Whether files lie in a volume that only one node can have, as text: empty for no. */}}
+{{- define "filejobs.oneNode" -}}
+{{- $modes := .Values.storage.volume.accessModes }}
+{{- if and (eq .Values.storage.type "volume") (has "ReadWriteOnce" $modes) (not (has "ReadWriteMany" $modes)) }}true{{ end }}
+{{- end }}
+
+{{/*
+The Lease by which one controller of several is chosen: one for each release, since each has a database of its own. While
+pods of a chart that named it otherwise are replaced, two controllers may hold a Lease each; the lead in the database, by
+which every change is fenced, lets only one of them work.
+*/}}
+{{- define "filejobs.lease" -}}
+{{- printf "%s-controller" (include "filejobs.fullname" .) }}
+{{- end }}
+
+{{/* Whether the migration is a hook, as text: empty for no. A bundled database is no more there than the rest when hooks
+run. */}}
+{{- define "filejobs.migrateHook" -}}
+{{- if and .Values.migrate.enabled (not .Values.bundled.postgresql.enabled) }}true{{ end }}
+{{- end }}
+
 {{/* What cannot work is refused here, in one go, with what to do. */}}
 {{- define "filejobs.validate" -}}
 {{- $problems := list }}
@@ -120,8 +141,24 @@ own. Only where Helm speaks to the cluster: what is rendered without it is not l
 {{- if and (ne .Values.worker.autoscaling.type "keda") (eq (int .Values.worker.autoscaling.minReplicas) 0) }}
 {{- $problems = append $problems "worker.autoscaling.minReplicas is 0, which only worker.autoscaling.type keda can do" }}
 {{- end }}
+{{- if and (eq .Values.worker.autoscaling.type "keda") .Values.bundled.postgresql.enabled }}
+{{- $problems = append $problems "worker.autoscaling.type keda with the bundled Postgres, which KEDA cannot reach: set database.existingSecret instead of bundled.postgresql.enabled, or worker.autoscaling.type to hpa or none" }}
+{{- end }}
 {{- if $problems }}
 {{- fail (printf "\n  - %s" (join "\n  - " $problems)) }}
+{{- end }}
+{{- end }}
+
+{{/* The storage's port, for a NetworkPolicy: what is set, else that of its address. */}}
+{{- define "filejobs.storagePort" -}}
+{{- $server := regexFind "^https?://[^/?#]+" (lower (trim .Values.storage.s3.endpoint)) }}
+{{- $port := regexFind ":[0-9]+$" $server }}
+{{- if .Values.networkPolicy.storagePort }}
+{{- int .Values.networkPolicy.storagePort }}
+{{- else if $port }}
+{{- trimPrefix ":" $port }}
+{{- else }}
+{{- ternary 80 443 (hasPrefix "http://" $server) }}
 {{- end }}
 {{- end }}
 

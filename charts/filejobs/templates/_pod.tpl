@@ -44,6 +44,17 @@ tolerations:
 affinity:
   {{- if $part.affinity }}
   {{- toYaml $part.affinity | nindent 2 }}
+  {{- else if include "filejobs.oneNode" $root }}
+  # The volume follows no pod to a second node, and Kubernetes keeps none from one. The first pod goes where it likes.
+  podAffinity:
+    requiredDuringSchedulingIgnoredDuringExecution:
+      - topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels:
+            {{- include "filejobs.selectorLabels" $root | nindent 12 }}
+          matchExpressions:
+            # Those that have the volume; by these labels pods of the version before count, too.
+            - { key: app.kubernetes.io/component, operator: In, values: [api, worker, controller] }
   {{- else }}
   podAntiAffinity:
     preferredDuringSchedulingIgnoredDuringExecution:

@@ -126,12 +126,16 @@ pub struct Election {
 }
 
 impl Election {
+    /// The Lease's name by default. Two installations in one namespace need a name each: with the same one, the
+    /// controller of one would stand by for that of the other, whose database is another.
+    pub const NAME: &str = "filejobs-controller";
+
     /// The defaults: another leads at most 18 seconds after the leader was killed.
     #[must_use]
     pub fn new(namespace: impl Into<String>) -> Self {
         Self {
             namespace: namespace.into(),
-            name: "filejobs-controller".to_owned(),
+            name: Self::NAME.to_owned(),
             duration: Duration::from_secs(15),
             renew_deadline: Duration::from_secs(10),
             retry: Duration::from_secs(3),

@@ -20,6 +20,15 @@ pub(crate) struct ClusterArgs {
     #[arg(long, env = "FILEJOBS_LEASE_NAMESPACE", value_name = "NAMESPACE")]
     lease_namespace: Option<String>,
 
+    /// Name of that Lease: several installations in one namespace need one each
+    #[arg(
+        long,
+        env = "FILEJOBS_LEASE_NAME",
+        default_value = Election::NAME,
+        value_name = "NAME"
+    )]
+    lease_name: String,
+
     /// Where the API is reached from outside, for links in statuses, such as `https://files.example.org`
     #[arg(long, env = "FILEJOBS_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
@@ -46,6 +55,7 @@ pub(crate) struct ClusterArgs {
 pub(crate) struct Cluster {
     watched: Watched,
     lease_namespace: Option<String>,
+    lease_name: String,
     public_url: Option<Url>,
     allowed: Vec<Allowed>,
     stores: Stores,
@@ -61,6 +71,7 @@ impl ClusterArgs {
         Cluster {
             watched,
             lease_namespace,
+            lease_name: self.lease_name(problems),
             public_url: self.public_url(problems),
             allowed,
             stores: source_stores::read(
@@ -69,6 +80,17 @@ impl ClusterArgs {
                 problems,
             ),
         }
+    }
+
+    fn lease_name(&self, problems: &mut Problems) -> String {
+        let name = given(Some(&self.lease_name)).unwrap_or(Election::NAME);
+        // A label, as a namespace's name is: that fits wherever the cluster wants a name.
+        let read: Option<Namespace> = problems.parsed(
+            "FILEJOBS_LEASE_NAME (--lease-name)",
+            name,
+            "a name of 1 to 63 of a-z, 0-9 and '-', neither first nor last a '-',",
+        );
+        read.unwrap_or_default().into()
     }
 
     fn public_url(&self, problems: &mut Problems) -> Option<Url> {
@@ -105,13 +127,52 @@ impl Cluster {
     /// As the controller takes it; `own` is the namespace of the pod.
     pub(crate) fn config(&self, holder: SchedulerId, own: &str, limits: Limits) -> Config {
         let lease_namespace = self.lease_namespace.as_deref().unwrap_or(own);
+        let election = Election {
+            name: self.lease_name.clone(),
+            ..Election::new(lease_namespace)
+        };
         Config {
             watched: self.watched.clone(),
             public_url: self.public_url.clone(),
             allowed: self.allowed.clone(),
             stores: self.stores.clone(),
             limits,
-            ..Config::new(holder, Election::new(lease_namespace))
+            ..Config::new(holder, election)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        cluster: ClusterArgs,
+    }
+
+    /// The Lease's name by these words, and how many problems they have.
+    fn lease(words: &[&str]) -> (String, usize) {
+        let mut problems = Problems::default();
+        let line = Line::parse_from(["x"].iter().chain(words));
+        let cluster = line.cluster.read(&mut problems);
+        let config = cluster.config(SchedulerId::new("me"), "own", Limits::default());
+        (config.election.name, problems.told().len())
+    }
+
+    #[test]
+    fn a_lease_is_named_as_it_is_said() {
+        let common = "filejobs-controller".to_owned();
+        assert_eq!(lease(&[]), (common.clone(), 0));
+        // As charts and compose pass on what is not set.
+        assert_eq!(lease(&["--lease-name", ""]), (common, 0));
+        let own = "import-controller".to_owned();
+        assert_eq!(lease(&["--lease-name", "import-controller"]), (own, 0));
+        for bad in ["Import", "a_b", "a.b", "-a"] {
+            assert_eq!(lease(&[&format!("--lease-name={bad}")]).1, 1, "{bad}");
         }
     }
 }
