@@ -1,6 +1,5 @@
 //! What a local folder does that no object store does: staging beside the blobs, renames, whole trees at once.
 
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
@@ -9,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use filejobs_core::JobId;
+
+use crate::is_before;
 
 /// The folder under which everything lies. All of its functions block.
 #[derive(Debug)]
@@ -102,7 +103,11 @@ impl Folder {
                 create_folders(folder)?;
                 folders.push(folder);
             }
-            File::open(from)?.sync_all()?;
+            match File::open(from) {
+                // Moved by an earlier try that failed later on: nobody else has this key.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && to.exists() => continue,
+                other => other?.sync_all()?,
+            }
             match fs::rename(from, to) {
                 Err(e) if e.kind() == io::ErrorKind::CrossesDevices => self.copy_in(from, to)?,
                 other => other?,
@@ -125,12 +130,11 @@ impl Folder {
         fs::remove_file(from)
     }
 
-    /// Removes the results and plans of a job but those of one generation.
-    pub(crate) fn delete_results(&self, job: JobId, keep: Option<u32>) -> io::Result<()> {
-        let keep = keep.map(|generation| generation.to_string());
+    /// Removes the results and plans of a job's generations before `before`; all of them for `None`.
+    pub(crate) fn delete_results(&self, job: JobId, before: Option<u32>) -> io::Result<()> {
         for area in ["results", "plans"] {
             let folder = self.root.join(area).join(job.to_string());
-            let Some(keep) = &keep else {
+            let Some(before) = before else {
                 gone(fs::remove_dir_all(&folder))?;
                 continue;
             };
@@ -140,7 +144,8 @@ impl Folder {
             };
             for entry in entries {
                 let entry = entry?;
-                if entry.file_name() != OsStr::new(keep) {
+                let name = entry.file_name();
+                if name.to_str().is_some_and(|name| is_before(name, before)) {
                     gone(fs::remove_dir_all(entry.path()))?;
                 }
             }

@@ -86,6 +86,12 @@ pub fn plan_key(job: JobId, generation: u32, name: &str) -> String {
     format!("plans/{job}/{generation}/{name}")
 }
 
+/// Whether the part of a key that names a generation names one before `before`.
+pub(crate) fn is_before(part: &str, before: u32) -> bool {
+    part.parse()
+        .is_ok_and(|generation: u32| generation < before)
+}
+
 fn key(text: &str) -> Result<Key, Error> {
     Key::parse(text).map_err(|e| Error::Storage {
         step: "reading a blob's key",
@@ -270,18 +276,16 @@ impl Blobs {
         }
     }
 
-    /// Removes all results and plans of a job but those of `keep_generation`; all of them for `None`.
-    pub async fn delete_results(
-        &self,
-        job: JobId,
-        keep_generation: Option<u32>,
-    ) -> Result<(), Error> {
+    /// Removes the results and plans of a job's generations before `before`; all of them for `None`.
+    ///
+    /// Later ones stay: a call that a slow storage holds up may end after the job has been retried once more.
+    pub async fn delete_results(&self, job: JobId, before: Option<u32>) -> Result<(), Error> {
         match self.backend.clone() {
             Backend::Local(folder) => {
-                let delete = move || folder.delete_results(job, keep_generation);
+                let delete = move || folder.delete_results(job, before);
                 blocking("removing results", delete).await
             }
-            Backend::S3(s3) => s3.delete_results(job, keep_generation).await,
+            Backend::S3(s3) => s3.delete_results(job, before).await,
         }
     }
 

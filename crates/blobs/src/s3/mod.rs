@@ -30,6 +30,7 @@ pub use config::{Credentials, S3Config};
 pub(crate) use upload::Upload;
 
 use crate::error::{Error, blocking};
+use crate::is_before;
 
 /// Bytes of one part of an upload, but for the last. Storages take no less than 5 MiB, and no more than 10,000 parts
 /// (78 GiB at this size); some want all parts to be equal.
@@ -163,9 +164,12 @@ impl S3 {
         upload.complete().await
     }
 
-    /// Removes the results and plans of a job but those of one generation.
-    pub(crate) async fn delete_results(&self, job: JobId, keep: Option<u32>) -> Result<(), Error> {
-        let keep = keep.map(|generation| generation.to_string());
+    /// Removes the results and plans of a job's generations before `before`; all of them for `None`.
+    pub(crate) async fn delete_results(
+        &self,
+        job: JobId,
+        before: Option<u32>,
+    ) -> Result<(), Error> {
         for area in ["results", "plans"] {
             let folder = Key::from_iter([area, &job.to_string()]);
             let generation = folder.parts_count();
@@ -173,13 +177,12 @@ impl S3 {
                 .objects
                 .list(Some(&folder))
                 .map_ok(|meta| meta.location);
-            let keep = keep.clone();
             let unwanted = listed.try_filter(move |key| {
-                let kept = keep.as_deref().is_some_and(|keep| {
+                let unwanted = before.is_none_or(|before| {
                     let part = key.parts().nth(generation);
-                    part.is_some_and(|part| part.as_ref() == keep)
+                    part.is_some_and(|part| is_before(part.as_ref(), before))
                 });
-                std::future::ready(!kept)
+                std::future::ready(unwanted)
             });
             let deleted = self.objects.delete_stream(unwanted.boxed());
             let gone = deleted.try_for_each(|_| std::future::ready(Ok(())));

@@ -60,7 +60,8 @@ on_both_kinds! {
     a_deleted_blob_is_gone
     results_replace_what_was_there
     results_of_any_size_are_stored_whole
-    results_are_deleted_by_job_but_for_one_generation
+    results_that_were_stored_in_part_are_stored_by_the_next_try
+    results_are_deleted_by_job_up_to_a_generation
     many_uploads_at_once_do_not_mix
     a_blob_is_brought_to_where_it_can_be_read_at_any_place
     what_was_damaged_in_the_storage_shows
@@ -265,9 +266,25 @@ async fn results_of_any_size_are_stored_whole(place: Place) {
     assert_eq!(place.unfinished(), 0);
 }
 
-async fn results_are_deleted_by_job_but_for_one_generation(place: Place) {
+async fn results_that_were_stored_in_part_are_stored_by_the_next_try(place: Place) {
+    let job = job();
+    let mut files = Vec::new();
+    for name in ["a", "b"] {
+        let file = place.folder.path().join(name);
+        files.push((result_key(job, 0, 0, name), file));
+    }
+    std::fs::write(&files[0].1, "first").unwrap();
+    let half = place.blobs.put_files(&files).await;
+    assert!(half.is_err(), "the second is not there");
+    std::fs::write(&files[1].1, "second").unwrap();
+    place.blobs.put_files(&files).await.unwrap();
+    assert_eq!(read(&place.blobs, &files[0].0, 0..9).await, b"first");
+    assert_eq!(read(&place.blobs, &files[1].0, 0..9).await, b"second");
+}
+
+async fn results_are_deleted_by_job_up_to_a_generation(place: Place) {
     let (mine, other) = (job(), job());
-    for generation in [1, 2] {
+    for generation in [1, 2, 10] {
         put(&place, &result_key(mine, generation, 0, "a"), b"x").await;
         put(&place, &plan_key(mine, generation, "b"), b"x").await;
     }
@@ -276,8 +293,10 @@ async fn results_are_deleted_by_job_but_for_one_generation(place: Place) {
     place.blobs.delete_results(mine, Some(2)).await.unwrap();
     assert!(!there(result_key(mine, 1, 0, "a")).await);
     assert!(!there(plan_key(mine, 1, "b")).await);
-    assert!(there(result_key(mine, 2, 0, "a")).await);
-    assert!(there(plan_key(mine, 2, "b")).await);
+    for kept in [2, 10] {
+        assert!(there(result_key(mine, kept, 0, "a")).await);
+        assert!(there(plan_key(mine, kept, "b")).await);
+    }
     place.blobs.delete_results(mine, None).await.unwrap();
     place.blobs.delete_results(mine, None).await.unwrap();
     place.blobs.delete_results(mine, Some(9)).await.unwrap();
