@@ -1,5 +1,5 @@
-//! Tells receivers how jobs ended: at once, again three times when that fails, never later than ten seconds after; only
-//! when no scheduler worked in that time, then once as soon as one does.
+//! Tells receivers how jobs ended: at once, again three times when that fails, never later than ten seconds after. Only the
+//! first attempt is made however late, when no scheduler worked in that time or no connection was free.
 //!
 //! Deliveries lie in the store's outbox, written by the transaction that ended the job, so that none is lost and none
 //! is made up. What happens here changes no job.
@@ -43,10 +43,6 @@ const BATCH: u32 = 128;
 /// Connections open at a time, and those of them to one port of a host. A dead one keeps no more than its share busy.
 const CONNECTIONS: usize = 256;
 const CONNECTIONS_PER_HOST: usize = 16;
-
-/// How long the store hides a delivery that is being sent. Longer than any can take, waiting for its host included:
-/// ten seconds and one attempt.
-const HOLD: Duration = Duration::from_secs(20);
 
 /// How long deliveries under way may take once the scheduler stops.
 const LAST_ONES: Duration = Duration::from_secs(3);
@@ -119,7 +115,7 @@ async fn dispatch(
         let due = dispatcher
             .backends
             .store
-            .due_deliveries(BATCH, HOLD)
+            .due_deliveries(BATCH, dispatcher.schedule.hold())
             .await?;
         let count = due.len();
         for delivery in due {
@@ -132,7 +128,7 @@ async fn dispatch(
     }
 }
 
-/// One attempt. Answers how long until the next, when one follows.
+/// One attempt, if a connection comes free for it. Answers how long until the next, when one follows.
 async fn deliver(
     dispatcher: Arc<Dispatcher>,
     delivery: Delivery,
@@ -141,8 +137,7 @@ async fn deliver(
     let schedule = &dispatcher.schedule;
     let clock = &dispatcher.backends.sources;
     let fetched = clock.now();
-    let missed = schedule.was_missed(&delivery, fetched);
-    let wait = if missed {
+    let wait = if schedule.is_late(&delivery, fetched) {
         schedule.window
     } else {
         schedule.left(&delivery, fetched)
@@ -152,9 +147,15 @@ async fn deliver(
         (host, dispatcher.connections.acquire().await)
     };
     let permits = tokio::time::timeout(wait, permits).await;
+    if permits.is_err() && delivery.attempts == 0 {
+        let (job, id) = (delivery.job, delivery.id);
+        tracing::info!(job.id = %job, delivery.id = %id, "webhook waits: its receiver's connections are all in use");
+        // It is due again once its hold ends.
+        return None;
+    }
     let at = clock.now();
     let begin = Instant::now();
-    let budget = if missed {
+    let budget = if schedule.is_late(&delivery, at) {
         Some(schedule.whole_attempt())
     } else {
         schedule.budget(&delivery, at)

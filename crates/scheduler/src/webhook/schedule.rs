@@ -15,7 +15,7 @@ pub(crate) struct Schedule {
     /// How long one attempt may take.
     pub(crate) attempt: Duration,
     /// Nothing is sent later than this after the job's end, or after somebody asked to send it again; only the first
-    /// attempt is made however late, when no scheduler worked until then.
+    /// attempt is made however late, when no scheduler worked or no connection was free until then.
     pub(crate) window: Duration,
 }
 
@@ -80,10 +80,16 @@ impl Answer {
 }
 
 impl Schedule {
-    /// Whether no scheduler worked when `delivery` was due, so that what is left of the window is not enough for even
-    /// one attempt. It is made all the same, once: each end of a job is told at least once, however long an outage was.
-    pub(crate) fn was_missed(&self, delivery: &Delivery, fetched: Timestamp) -> bool {
-        delivery.attempts == 0 && self.left(delivery, fetched) < self.whole_attempt()
+    /// Whether what is left of the window is not enough for even the first attempt at `delivery`. It is made all the
+    /// same, once: each end of a job is told at least once, however long an outage or the receiver's queue was.
+    pub(crate) fn is_late(&self, delivery: &Delivery, now: Timestamp) -> bool {
+        delivery.attempts == 0 && self.left(delivery, now) < self.whole_attempt()
+    }
+
+    /// How long the store hides a delivery that is being sent. Longer than any can take: the window, in which it waits
+    /// for a connection, and one attempt.
+    pub(crate) fn hold(&self) -> Duration {
+        (self.window * 2).max(Duration::from_secs(1))
     }
 
     /// How long an attempt may take that the window does not cut short.
@@ -205,10 +211,10 @@ mod tests {
     #[test]
     fn a_delivery_that_nobody_could_send_in_time_is_sent_once_all_the_same() {
         let late = at(600_000);
-        assert!(SCHEDULE.was_missed(&delivery(0), late));
-        assert!(SCHEDULE.was_missed(&delivery(0), at(7_501)));
-        assert!(!SCHEDULE.was_missed(&delivery(0), at(7_500)));
-        assert!(!SCHEDULE.was_missed(&delivery(1), late));
+        assert!(SCHEDULE.is_late(&delivery(0), late));
+        assert!(SCHEDULE.is_late(&delivery(0), at(7_501)));
+        assert!(!SCHEDULE.is_late(&delivery(0), at(7_500)));
+        assert!(!SCHEDULE.is_late(&delivery(1), late));
         let failed = Answer::Status(503);
         assert_eq!(
             SCHEDULE.next(&delivery(0), failed, late),

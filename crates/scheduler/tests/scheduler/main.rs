@@ -256,6 +256,39 @@ async fn a_dead_receiver_holds_up_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_slower_than_jobs_end_is_told_of_each_all_the_same() {
+    let service = Service::start().await;
+    let server = MockServer::start().await;
+    // Sixteen at a time: not half of them within the window.
+    Mock::given(path("/hook"))
+        .respond_with(ResponseTemplate::new(200).set_delay(Duration::from_millis(500)))
+        .mount(&server)
+        .await;
+    let url = format!("{}/hook", server.uri());
+    let mut jobs = Vec::new();
+    for _ in 0..80 {
+        let job = service
+            .submit(|new| new.webhook_url = Some(url.clone()))
+            .await;
+        service.store().cancel(job).await.unwrap();
+        jobs.push(job);
+    }
+    let scheduler = telling(&service, |config| {
+        config.webhooks.window = Duration::from_secs(1);
+    });
+    for job in jobs {
+        let newest = async || service.store().deliveries(job).await.unwrap().remove(0);
+        eventually("it is told", async || newest().await.state != "pending").await;
+        let record = newest().await;
+        assert_eq!(
+            (record.state.as_str(), statuses(&record)),
+            ("delivered", vec![Some(200)])
+        );
+    }
+    scheduler.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_sent_once_the_time_for_it_has_passed() {
     let service = Service::start().await;
     let server = MockServer::start().await;
