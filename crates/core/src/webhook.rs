@@ -70,6 +70,10 @@ impl FromStr for WebhookUrl {
         }
         // Never sent; two spellings of one address would differ by it.
         url.set_fragment(None);
+        // What is read back has the normal form, in which a character may be nine.
+        if url.as_str().len() > LONGEST {
+            return Err(InvalidWebhookUrl::Long);
+        }
         Ok(Self(url))
     }
 }
@@ -102,6 +106,7 @@ mod tests {
     fn an_address_is_http_with_a_host_and_without_credentials() {
         use InvalidWebhookUrl::{Credentials, Host, Long, Scheme, Syntax};
         let long = format!("https://example.com/{}", "a".repeat(LONGEST));
+        let grows = format!("https://example.com/{}", "\u{e4}".repeat(LONGEST / 3));
         let table = [
             (
                 "https://example.com/hook?a=1",
@@ -119,7 +124,12 @@ mod tests {
             ("http://", Err(Host)),
             ("https://user@example.com/", Err(Credentials)),
             ("https://:secret@example.com/", Err(Credentials)),
+            (
+                "https://example.com/a\0b\0",
+                Ok("https://example.com/a%00b"),
+            ),
             (&long, Err(Long)),
+            (&grows, Err(Long)),
         ];
         for (text, expected) in table {
             let parsed = text.parse::<WebhookUrl>();

@@ -104,7 +104,7 @@ async fn create(
         options: fields.options,
         schema: fields.schema,
         processor: serde_json::json!({"type": "import"}),
-        webhook_url: fields.webhook_url,
+        webhook_url: fields.webhook_url.map(String::from),
         priority: fields.priority,
         findings_max: app.limits().findings_per_job,
         idempotency,

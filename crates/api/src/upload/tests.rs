@@ -30,6 +30,16 @@ async fn a_file_becomes_a_job() {
     assert_eq!(shown["sha256"], answer.json()["sha256"]);
 }
 
+/// Not every database can keep the text as it came.
+#[tokio::test]
+async fn a_webhook_is_kept_in_its_normal_form() {
+    let service = Service::start().await;
+    let form = Form::file("a.csv", SMALL).field("webhook_url", "HTTPS://Example.org/a\0b");
+    let answer = service.send(form.request()).await;
+    assert_eq!(answer.status, 202);
+    assert_eq!(answer.json()["webhook_url"], "https://example.org/a%00b");
+}
+
 #[tokio::test]
 async fn the_parts_of_a_form_come_in_any_order() {
     let service = Service::start().await;

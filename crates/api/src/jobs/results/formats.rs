@@ -101,7 +101,7 @@ impl Pieces for CsvRows {
             export::push_cell(&mut out, name.as_bytes());
         }
         if begins {
-            out.push(b'\n');
+            end_row(&mut out, 0);
         }
         match self.rows.next()? {
             Some(batch) => push_csv(&mut out, &batch.rows)?,
@@ -115,15 +115,24 @@ impl Pieces for CsvRows {
 fn push_csv(out: &mut Vec<u8>, rows: &RecordBatch) -> Result<(), BodyError> {
     let columns = columns(rows)?;
     for row in 0..rows.num_rows() {
+        let start = out.len();
         for (i, column) in columns.iter().enumerate() {
             if i > 0 {
                 out.push(b',');
             }
             column.push_csv(out, row)?;
         }
-        out.push(b'\n');
+        end_row(out, start);
     }
     Ok(())
+}
+
+/// Ends the row that begins at `start`. Readers skip a line of nothing, so the one empty cell of a row is quoted.
+fn end_row(out: &mut Vec<u8>, start: usize) {
+    if out.len() == start {
+        out.extend_from_slice(b"\"\"");
+    }
+    out.push(b'\n');
 }
 
 fn columns(rows: &RecordBatch) -> Result<Vec<Column<'_>>, BodyError> {

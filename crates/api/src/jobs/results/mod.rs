@@ -206,6 +206,18 @@ mod tests {
         insta::assert_snapshot!(answer.text());
     }
 
+    /// Readers skip an empty line, and with it the row.
+    #[tokio::test]
+    async fn a_row_of_one_empty_cell_is_no_empty_line_as_csv() {
+        let service = Service::start().await;
+        let schema = r#"{"fields": [{"name": "id", "type": "integer"}], "missingValues": ["NA"]}"#;
+        let form = Form::file("a.csv", "id\n1\nNA\n2\n").field("schema", schema);
+        let job = service.send(form.request()).await.job();
+        service.work().await;
+        let csv = Request::get(&format!("/api/jobs/{job}/results")).header("accept", "text/csv");
+        assert_eq!(service.send(csv).await.text(), "id\n1\n\"\"\n2\n");
+    }
+
     #[tokio::test]
     async fn many_parts_are_one_table_in_every_form() {
         let service = Service::with_small_pieces().await;
