@@ -2,8 +2,8 @@
 
 use filejobs_core::{ErrorClass, Namespace, job};
 
-/// Why a store call did not do what was asked. Nothing has changed, except after [`Error::Unavailable`] and
-/// [`Error::Backend`] in the middle of a commit, where the caller asks again and the guards decide.
+/// Why a store call did not do what was asked. Nothing has changed, except maybe after [`Error::Unsettled`] and
+/// [`Error::Backend`]: there the caller asks again, and the guards decide.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No such job or task.
@@ -41,6 +41,15 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The database did not confirm a commit, and whether it happened, or still will, could not be learned.
+    #[error("the database did not confirm {step}")]
+    Unsettled {
+        /// What was being done.
+        step: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The database refused, or holds what it should not.
     #[error("the database failed while {step}")]
     Backend {
@@ -72,9 +81,10 @@ impl Error {
             Self::Illegal(_) | Self::WrongState(_) | Self::Stale | Self::KeyTaken => {
                 ErrorClass::Conflict
             }
-            Self::QueueFull { .. } | Self::Full(_) | Self::Unavailable { .. } => {
-                ErrorClass::Transient
-            }
+            Self::QueueFull { .. }
+            | Self::Full(_)
+            | Self::Unavailable { .. }
+            | Self::Unsettled { .. } => ErrorClass::Transient,
             Self::Backend { .. } | Self::Outdated { .. } | Self::Findings(_) => {
                 ErrorClass::Permanent
             }
@@ -93,6 +103,7 @@ impl Error {
             Self::QueueFull { .. } => "QueueFull",
             Self::Full(_) => "Full",
             Self::Unavailable { .. } => "Unavailable",
+            Self::Unsettled { .. } => "Unsettled",
             Self::Backend { .. } => "Backend",
             Self::Outdated { .. } => "Outdated",
             Self::Findings(_) => "Findings",

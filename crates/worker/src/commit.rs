@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use filejobs_blobs::Sums;
 use filejobs_core::failure::Failure;
@@ -21,11 +22,27 @@ use crate::patience::patiently;
 use crate::scratch::Scratch;
 
 /// A commit that did not happen.
+#[derive(Debug)]
 struct Refused {
     error: Error,
-    /// Whether an earlier try may have happened without an answer.
+    /// Whether an earlier try may have happened without an answer, or still be about to.
     unsure: bool,
 }
+
+impl Refused {
+    /// Whether every try has come to an end: this answer waited for the rows that a commit under way holds.
+    fn is_settled(&self) -> bool {
+        !self.unsure
+            || matches!(
+                self.error,
+                Error::Stale | Error::NotFound | Error::Illegal(_)
+            )
+    }
+}
+
+/// How long a commit is tried while the lease goes on being renewed: a database that takes heartbeats and no commit for
+/// this long needs somebody, and other tasks need the slot.
+const COMMIT_PATIENCE: Duration = Duration::from_mins(10);
 
 impl Attempt<'_> {
     /// Commits what an attempt brought, whatever that is.
@@ -187,15 +204,16 @@ impl Attempt<'_> {
     ) -> Result<T, Refused> {
         let unsure = AtomicBool::new(false);
         let sources = &self.context.backends.sources;
+        let last = Instant::now() + COMMIT_PATIENCE;
         let done = patiently(
             sources,
-            || self.lease.ends_at(),
+            || self.lease.ends_at().min(last),
             || {
                 let answer = call();
                 let unsure = &unsure;
                 async move {
                     let done = answer.await;
-                    if matches!(done, Err(Error::Unavailable { .. } | Error::Backend { .. })) {
+                    if matches!(done, Err(Error::Unsettled { .. } | Error::Backend { .. })) {
                         unsure.store(true, Ordering::Relaxed);
                     }
                     done
@@ -211,7 +229,8 @@ impl Attempt<'_> {
 
     /// Undoes what was stored for a commit that did not happen.
     async fn back_out(&self, kept: &Outputs, refused: Refused) -> Result<(), Failure> {
-        if refused.unsure && self.may_be_in_use(kept).await {
+        let stays = !refused.is_settled() || (refused.unsure && self.may_be_in_use(kept).await);
+        if stays {
             tracing::warn!(error = %refused.error, "a commit went without an answer; what it stored stays");
         } else {
             self.delete(kept).await;
@@ -397,4 +416,39 @@ async fn checksums(kept: &Outputs) -> Result<HashMap<String, String>, Failure> {
 fn unusable(error: impl std::error::Error) -> Failure {
     tracing::error!(%error, "what the engine left cannot be used");
     ending::crash()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A commit that hangs in the server is seen by no read; only who waited for its rows knows that it is over.
+    #[test]
+    fn what_a_commit_stored_stays_while_that_may_still_happen() {
+        let step = "committing";
+        let source = || -> Box<dyn std::error::Error + Send + Sync> { "away".into() };
+        let away = Error::Unavailable {
+            step,
+            source: source(),
+        };
+        let open = Error::Unsettled {
+            step,
+            source: source(),
+        };
+        let table = [
+            (open, true, false),
+            (Error::Stale, true, true),
+            (Error::NotFound, true, true),
+            (Error::Stale, false, true),
+        ];
+        for (error, unsure, settled) in table {
+            let refused = Refused { error, unsure };
+            assert_eq!(refused.is_settled(), settled, "{refused:?}");
+        }
+        let after = Refused {
+            error: away,
+            unsure: true,
+        };
+        assert!(!after.is_settled(), "an earlier try may still happen");
+    }
 }

@@ -25,7 +25,7 @@ impl From<filejobs_store::Error> for Problem {
             Error::KeyTaken => key_in_flight(),
             Error::QueueFull { namespace, most } => queue_full(&namespace, most),
             Error::Full(_) => storage_full().caused_by(error),
-            Error::Unavailable { .. } => Self::unavailable(error),
+            Error::Unavailable { .. } | Error::Unsettled { .. } => Self::unavailable(error),
             Error::Stale | Error::Backend { .. } | Error::Outdated { .. } | Error::Findings(_) => {
                 Self::internal(error)
             }

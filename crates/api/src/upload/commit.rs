@@ -117,21 +117,26 @@ async fn create(
     }
 }
 
-/// The database did not confirm the job. It may have made it all the same: only when it says that there is none does
-/// the file go.
+/// The database did not confirm the job. It may have made it all the same, or still be about to: only when it never
+/// will does the file go.
 async fn uncertain(app: &App, id: JobId, blob: &str, error: Error) -> Result<Job, Problem> {
     match app.store().job(id).await {
         Ok(Some(job)) => return Ok(job),
-        Ok(None) => {
+        Ok(None) if !is_open(&error) => {
             if let Err(left) = app.blobs().delete(blob).await {
                 tracing::warn!(job.id = %id, error = %left, "a file without a job stays for the sweep");
             }
         }
-        Err(_) => {
+        Ok(None) | Err(_) => {
             tracing::warn!(job.id = %id, "whether a file has a job is left to the sweep");
         }
     }
     Err(error.into())
+}
+
+/// Whether a job that is not there may still come: a commit that waits for a stalled disk is seen by nobody.
+fn is_open(error: &Error) -> bool {
+    matches!(error, Error::Unsettled { .. } | Error::Backend { .. })
 }
 
 fn first_task(app: &App, file: &Received) -> NewTask {
@@ -141,5 +146,40 @@ fn first_task(app: &App, file: &Received) -> NewTask {
         index: 0,
         piece: file.complete.sums.to_task(),
         bytes: file.complete.size,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::Service;
+
+    /// What becomes of the one file in the storage after `create_job` ended with an error and left no job.
+    async fn files_left(error: Error) -> usize {
+        let service = Service::start().await;
+        let (app, id) = (service.app.clone(), service.app.sources().job_id());
+        let mut staged = app.blobs().stage("uploads/a").await.unwrap();
+        staged.write("id\n1\n".into()).await.unwrap();
+        let complete = staged.complete().await.unwrap();
+        app.blobs().publish(complete).await.unwrap();
+        let told = uncertain(&app, id, "uploads/a", error).await;
+        assert_eq!(told.unwrap_err().code(), Code::Unavailable);
+        service.files()
+    }
+
+    #[tokio::test]
+    async fn a_file_stays_as_long_as_its_job_may_still_come() {
+        let step = "creating a job";
+        let source = || -> Box<dyn std::error::Error + Send + Sync> { "a stalled disk".into() };
+        let unsettled = Error::Unsettled {
+            step,
+            source: source(),
+        };
+        assert_eq!(files_left(unsettled).await, 1);
+        let unavailable = Error::Unavailable {
+            step,
+            source: source(),
+        };
+        assert_eq!(files_left(unavailable).await, 0);
     }
 }

@@ -129,7 +129,11 @@ impl Problem {
             Self::Answer(answer) => return answer,
             Self::Broken(source) => source,
             Self::Slow => NoAnswer.into(),
-            Self::Sql(error) | Self::Unsettled(error) => error.into(),
+            Self::Sql(error) => error.into(),
+            Self::Unsettled(error) => {
+                let source = error.into();
+                return Error::Unsettled { step, source };
+            }
         };
         match trouble {
             Some(Trouble::Contention | Trouble::Lost | Trouble::Away) => {
