@@ -100,7 +100,7 @@ async fn expire(
         let ended = backends.store.ended_before(before, BATCH).await?;
         let count = ended.len();
         for job in ended {
-            match backends.store.delete(job).await {
+            match backends.store.expire(job, before).await {
                 Ok(_) => {
                     table::JOBS_EXPIRED.one([]);
                     tracing::info!(job.id = %job, "an old job is removed");

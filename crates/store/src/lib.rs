@@ -166,6 +166,16 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Running tasks whose lease has run out.
     async fn expired_leases(&self, limit: u32) -> Result<Vec<Expired>>;
 
+    /// Takes such a task from its worker as [`Store::retry_task`] does, or as [`Store::fail`] when no time is given.
+    /// [`Error::Stale`] when its lease was renewed since it was found.
+    async fn rescue(
+        &self,
+        task: TaskId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: Option<Timestamp>,
+    ) -> Result<()>;
+
     /// Gives every published and running task back to pending, whoever holds it and without spending an attempt, and
     /// takes all workers off the list. Returns how many tasks went back. Only for a service that is alone with its
     /// database and has just started: what its previous process held can then never be finished by it.
@@ -173,6 +183,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Jobs that ended before `before`, oldest first.
     async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<JobId>>;
+
+    /// Deletes such a job as [`Store::delete`] does; [`Error::WrongState`] when it no longer is one.
+    async fn expire(&self, id: JobId, before: Timestamp) -> Result<Tombstone>;
 
     /// What is due to be removed from the storage: longest due first.
     async fn tombstones(&self, limit: u32) -> Result<Vec<Tombstone>>;

@@ -8,6 +8,7 @@ use filejobs_store::rows::{Committed, PartRow, int, of_task, task_kind};
 use filejobs_store::{
     ChangeKind, Error, Job, NewTask, PlanCommit, StoredPart, TaskCommit, TaskKind, verdict,
 };
+use jiff::Timestamp;
 use sqlx::PgConnection;
 
 use crate::database::Unit;
@@ -112,6 +113,34 @@ pub(crate) async fn fail(
         pieces: None,
     };
     end(unit, ending).await
+}
+
+/// The attempt's lease has run out: another follows, or the job fails.
+pub(crate) async fn rescue(
+    unit: &mut Unit,
+    task: TaskId,
+    attempt: u32,
+    failure: &Failure,
+    not_before: Option<Timestamp>,
+) -> Result<()> {
+    jobs::lock_of_task(unit, task).await?.ok_or(Error::Stale)?;
+    // Held, so that it is not renewed from here on.
+    sqlx::query_scalar!(
+        "SELECT id FROM tasks WHERE id = $1 AND attempt = $2 AND state = 'RUNNING' AND lease_expires_at <= $3
+        FOR NO KEY UPDATE",
+        task.as_uuid(),
+        small(attempt),
+        Time::from(unit.now)
+    )
+    .fetch_optional(&mut *unit.connection)
+    .await?
+    .ok_or(Error::Stale)?;
+    match not_before {
+        Some(not_before) => tasks::retry(unit, task, attempt, failure, not_before).await,
+        None => fail(unit, task, attempt, failure, None, None)
+            .await
+            .map(drop),
+    }
 }
 
 async fn end(unit: &mut Unit, ending: Ending<'_>) -> Result<Job> {

@@ -180,6 +180,15 @@ impl Ahead {
 
 /// Begins a batch for an attempt that still runs. Also tells how many findings of it can ever be read.
 async fn begin(unit: &mut Unit, task: TaskId, attempt: u32) -> Result<(Batch, usize)> {
+    // What an earlier try of the same commit wrote is for the sweep: each would leave as much again. One whose commit is
+    // still under way is locked, and nothing is written until that is decided.
+    sqlx::query!(
+        "UPDATE finding_batches SET attempt = 0 WHERE task = $1 AND attempt = $2 AND NOT linked",
+        task.as_uuid(),
+        small(attempt)
+    )
+    .execute(&mut *unit.connection)
+    .await?;
     let batch = sqlx::query!(
         "INSERT INTO finding_batches (job, task, attempt, position)
         SELECT job, id, attempt, CASE kind WHEN 'piece' THEN idx + 1 ELSE 0 END FROM tasks

@@ -405,6 +405,19 @@ impl Store for PostgresStore {
         })
     }
 
+    async fn rescue(
+        &self,
+        task: TaskId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: Option<Timestamp>,
+    ) -> Result<()> {
+        let failure = failure.clone();
+        write!(self, "taking on a lost task", Write, [failure], |unit| {
+            endings::rescue(unit, task, attempt, &failure, not_before)
+        })
+    }
+
     async fn take_back_all(&self) -> Result<u64> {
         write!(self, "taking tasks back", Write, [], |unit| {
             tasks::take_back_all(unit)
@@ -414,6 +427,12 @@ impl Store for PostgresStore {
     async fn ended_before(&self, before: Timestamp, limit: u32) -> Result<Vec<JobId>> {
         look!(self, "looking for old jobs", [], |connection| {
             jobs::ended_before(connection, before, limit)
+        })
+    }
+
+    async fn expire(&self, id: JobId, before: Timestamp) -> Result<Tombstone> {
+        write!(self, "deleting an old job", Write, [], |unit| {
+            steering::expire(unit, id, before)
         })
     }
 

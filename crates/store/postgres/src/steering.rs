@@ -4,6 +4,7 @@ use filejobs_core::report::Tally;
 use filejobs_core::{JobEvent, JobId, JobState, TaskEvent, TaskId, TaskState};
 use filejobs_store::rows::{Reading, int, task_kind};
 use filejobs_store::{ChangeKind, Error, Job, NewTask, Remains, TaskKind, Tombstone};
+use jiff::Timestamp;
 
 use crate::database::Unit;
 use crate::endings;
@@ -197,6 +198,20 @@ pub(crate) async fn delete(unit: &mut Unit, id: JobId) -> Result<Tombstone> {
     if job.status == JobState::Processing {
         return Err(Error::WrongState(job.status).into());
     }
+    remove(unit, job).await
+}
+
+/// Deletes a job that ended before a time.
+pub(crate) async fn expire(unit: &mut Unit, id: JobId, before: Timestamp) -> Result<Tombstone> {
+    let job = jobs::lock(unit, id).await?;
+    if job.completed_at.is_none_or(|ended| ended >= before) {
+        return Err(Error::WrongState(job.status).into());
+    }
+    remove(unit, job).await
+}
+
+async fn remove(unit: &mut Unit, job: Job) -> Result<Tombstone> {
+    let id = job.id;
     findings::unlink(unit, id).await?;
     sqlx::query!("DELETE FROM idempotency_keys WHERE job = $1", id.as_uuid())
         .execute(&mut *unit.connection)

@@ -5,6 +5,7 @@ mod bench;
 mod fresh;
 
 use filejobs_core::JobState;
+use filejobs_store::Error;
 use filejobs_testkit::wait::{self, DEADLINE};
 use sqlx::{Connection as _, PgConnection, Row as _};
 
@@ -93,4 +94,39 @@ async fn a_unit_that_cannot_be_serialized_is_done_again_a_bounded_number_of_time
     );
     let tried = number(&mut admin, "SELECT last_value + 1000001 FROM tries").await;
     assert_eq!(tried, 6);
+}
+
+/// A commit that is refused again and again writes its findings each time, while its attempt goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_try_of_a_commit_gives_up_the_findings_of_the_one_before() {
+    const FINDINGS: u32 = 1_500;
+    let url = fresh::database().await;
+    let bench = bench(&url).await;
+    let job = bench.job().await.id;
+    let claimed = bench.claim_next().await;
+    let mut admin = PgConnection::connect(&url).await.expect("connected");
+    run(
+        &mut admin,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            RAISE EXCEPTION 'no space left' USING ERRCODE = 'disk_full';
+        END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON jobs FOR EACH ROW EXECUTE FUNCTION refuse()",
+    )
+    .await;
+    let commit = bench.effects(1, FINDINGS.into(), FINDINGS.into());
+    for _ in 0..3 {
+        let refused = bench.store.commit(claimed.task, 1, commit.clone()).await;
+        assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
+    }
+    let stored = "SELECT count(*) FROM findings";
+    assert_eq!(number(&mut admin, stored).await, 3 * i64::from(FINDINGS));
+    while bench.store.sweep(10_000).await.expect("swept") > 0 {}
+    assert_eq!(number(&mut admin, stored).await, i64::from(FINDINGS));
+
+    run(&mut admin, "DROP TRIGGER refuse ON jobs").await;
+    let done = bench.store.commit(claimed.task, 1, commit).await;
+    assert_eq!(done.expect("committed").status, JobState::Completed);
+    while bench.store.sweep(10_000).await.expect("swept") > 0 {}
+    assert_eq!(number(&mut admin, stored).await, i64::from(FINDINGS));
+    assert_eq!(bench.get(job).await.errors_stored, u64::from(FINDINGS));
 }

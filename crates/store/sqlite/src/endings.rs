@@ -8,6 +8,7 @@ use filejobs_store::rows::{PartRow, Reading, int, of_task, task_kind};
 use filejobs_store::{
     ChangeKind, Error, Job, NewTask, PlanCommit, StoredPart, TaskCommit, TaskKind, verdict,
 };
+use jiff::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
@@ -85,6 +86,33 @@ pub(crate) async fn fail(
     let effects = Effects::of_failed(commit);
     let job = apply(unit, task, &ended, &effects, findings, TaskEvent::Fail).await?;
     close(unit, job.id, job.status, JobEvent::Fail, Some(failure)).await
+}
+
+/// The attempt's lease has run out: another follows, or the job fails.
+pub(crate) async fn rescue(
+    unit: &mut Unit,
+    task: TaskId,
+    attempt: u32,
+    failure: &Failure,
+    not_before: Option<Timestamp>,
+) -> Result<()> {
+    let (id, now) = (task.as_uuid(), micros(unit.now));
+    sqlx::query_scalar!(
+        r#"SELECT id AS "id: Uuid" FROM tasks
+        WHERE id = ? AND attempt = ? AND state = 'RUNNING' AND lease_expires_at <= ?"#,
+        id,
+        attempt,
+        now
+    )
+    .fetch_optional(&mut unit.connection)
+    .await?
+    .ok_or(Error::Stale)?;
+    match not_before {
+        Some(not_before) => tasks::retry(unit, task, attempt, failure, not_before).await,
+        None => fail(unit, task, attempt, failure, None, None)
+            .await
+            .map(drop),
+    }
 }
 
 /// Ends the task, if this attempt still runs. The first statement of every commit: nothing else happens without it.

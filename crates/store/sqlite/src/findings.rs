@@ -88,6 +88,14 @@ pub(crate) async fn load(
 /// Begins a batch for an attempt that still runs. Also tells how many findings of it can ever be read.
 async fn begin(unit: &mut Unit, task: TaskId, attempt: u32) -> Result<(Loaded, usize)> {
     let id = task.as_uuid();
+    // What an earlier try of the same commit wrote is for the sweep: each would leave as much again.
+    sqlx::query!(
+        "UPDATE finding_batches SET attempt = 0 WHERE task = ? AND attempt = ? AND linked = 0",
+        id,
+        attempt
+    )
+    .execute(&mut unit.connection)
+    .await?;
     let batch = sqlx::query!(
         r#"INSERT INTO finding_batches (job, task, attempt, position)
         SELECT job, id, attempt, CASE kind WHEN 'piece' THEN idx + 1 ELSE 0 END FROM tasks

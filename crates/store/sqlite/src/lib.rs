@@ -322,6 +322,19 @@ impl Store for SqliteStore {
         })
     }
 
+    async fn rescue(
+        &self,
+        task: TaskId,
+        attempt: u32,
+        failure: &Failure,
+        not_before: Option<Timestamp>,
+    ) -> Result<()> {
+        let failure = failure.clone();
+        write!(self, "taking on a lost task", Yes, |unit| {
+            endings::rescue(unit, task, attempt, &failure, not_before)
+        })
+    }
+
     async fn take_back_all(&self) -> Result<u64> {
         write!(self, "taking tasks back", Yes, |unit| tasks::take_back_all(
             unit
@@ -332,6 +345,12 @@ impl Store for SqliteStore {
         let before = micros(before);
         look!(self, "looking for old jobs", |connection| {
             jobs::ended_before(connection, before, limit)
+        })
+    }
+
+    async fn expire(&self, id: JobId, before: Timestamp) -> Result<Tombstone> {
+        write!(self, "deleting an old job", Yes, |unit| {
+            steering::expire(unit, id, before)
         })
     }
 

@@ -4,6 +4,7 @@ use filejobs_core::report::Tally;
 use filejobs_core::{JobEvent, JobId, JobState, TaskEvent, TaskId, TaskState};
 use filejobs_store::rows::{Reading, int, task_kind};
 use filejobs_store::{ChangeKind, Error, Job, NewTask, Remains, TaskKind, Tombstone, telling};
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::database::Unit;
@@ -240,6 +241,20 @@ pub(crate) async fn delete(unit: &mut Unit, id: JobId) -> Result<Tombstone> {
     if job.status == JobState::Processing {
         return Err(Error::WrongState(job.status).into());
     }
+    remove(unit, job).await
+}
+
+/// Deletes a job that ended before a time.
+pub(crate) async fn expire(unit: &mut Unit, id: JobId, before: Timestamp) -> Result<Tombstone> {
+    let job = jobs::get(&mut unit.connection, id).await?;
+    if job.completed_at.is_none_or(|ended| ended >= before) {
+        return Err(Error::WrongState(job.status).into());
+    }
+    remove(unit, job).await
+}
+
+async fn remove(unit: &mut Unit, job: Job) -> Result<Tombstone> {
+    let id = job.id;
     let (uuid, now) = (id.as_uuid(), micros(unit.now));
     findings::unlink(unit, id).await?;
     sqlx::query!("DELETE FROM idempotency_keys WHERE job = ?", uuid)

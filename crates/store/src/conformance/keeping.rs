@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use filejobs_core::failure::{Failure, FailureCode};
 use filejobs_core::{JobState, WorkerId};
 
-use super::{Bench, assert_status, effects, facts, tally};
+use super::{Bench, LEASE, assert_status, effects, facts, tally, worker};
 use crate::{
-    Error, FindingFilter, Page, PlanCommit, Remains, Reservation, TaskCommit, TaskKind, Tombstone,
-    WorkerInfo,
+    Error, FindingFilter, Held, Page, PlanCommit, Remains, Reservation, TaskCommit, TaskKind,
+    Tombstone, WorkerInfo,
 };
 
 async fn sweep(bench: &Bench, limit: u32) -> u64 {
@@ -112,6 +113,70 @@ pub async fn old_jobs_are_found_oldest_first(bench: &Bench) {
     assert_eq!(before(now, 2).await.expect("answers"), ended[..2]);
     let later = now + Duration::from_secs(1);
     assert_eq!(before(later, 10).await.expect("answers"), ended);
+}
+
+/// What retention found may have been retried, and have ended anew, before its turn comes: then it stays.
+pub async fn only_a_job_that_is_still_old_expires(bench: &Bench) {
+    let job = bench.job().await;
+    let expire = async |before| bench.store.expire(job.id, before).await;
+    let far = bench.sources.now() + Duration::from_hours(1);
+    let open = expire(far).await;
+    assert!(matches!(open, Err(Error::WrongState(JobState::Queued))));
+
+    bench.store.cancel(job.id).await.expect("cancelled");
+    let ended = bench.sources.now();
+    let young = expire(ended).await;
+    assert!(matches!(young, Err(Error::WrongState(JobState::Cancelled))));
+    bench.store.retry(job.id).await.expect("retried");
+    let retried = expire(far).await;
+    assert!(matches!(retried, Err(Error::WrongState(JobState::Queued))));
+    bench.store.suspend(job.id).await.expect("suspended");
+    let held = expire(far).await;
+    assert!(matches!(held, Err(Error::WrongState(JobState::Suspended))));
+
+    bench.store.cancel(job.id).await.expect("cancelled");
+    let tombstone = expire(far).await.expect("old enough");
+    assert_eq!((tombstone.id, tombstone.blob), (job.id, job.blob));
+    assert!(matches!(expire(far).await, Err(Error::NotFound)));
+}
+
+/// A lease that had run out may have been renewed by the time its task would be taken on.
+pub async fn a_renewed_task_stays_with_its_worker(bench: &Bench) {
+    let job = bench.job().await;
+    let claimed = bench.claim_next().await;
+    let failure = Failure::new(FailureCode::AttemptsExhausted, "Lost.");
+    let rescue = async |again| {
+        let store = &bench.store;
+        store.rescue(claimed.task, 1, &failure, again).await
+    };
+    let held = [Held {
+        task: claimed.task,
+        attempt: 1,
+        bytes: 0,
+        rows: 0,
+        failed: 0,
+    }];
+    bench.clock.advance(LEASE);
+    let expired = bench.store.expired_leases(10).await.expect("answers");
+    assert_eq!(expired.len(), 1);
+    let renewed = bench.store.renew(&worker(), &held, LEASE).await;
+    assert_eq!(renewed.expect("answers"), []);
+    let now = bench.sources.now();
+    assert!(matches!(rescue(Some(now)).await, Err(Error::Stale)));
+    assert!(matches!(rescue(None).await, Err(Error::Stale)));
+    assert_status(&bench.get(job.id).await, JobState::Processing);
+
+    bench.clock.advance(LEASE);
+    rescue(Some(bench.sources.now())).await.expect("taken on");
+    let again = bench.claim_next().await;
+    assert_eq!((again.task, again.attempts_spent), (claimed.task, 2));
+    bench.clock.advance(LEASE);
+    let store = &bench.store;
+    let last = store
+        .rescue(again.task, again.attempt, &failure, None)
+        .await;
+    last.expect("failed");
+    assert_status(&bench.get(job.id).await, JobState::Failed);
 }
 
 /// The orphan sweep learns which blobs belong to nobody.

@@ -434,6 +434,8 @@ macro_rules! conformance_tests {
                 findings_of_deleted_jobs_are_swept_in_small_steps
                 expired_keys_are_swept
                 old_jobs_are_found_oldest_first
+                a_renewed_task_stays_with_its_worker
+                only_a_job_that_is_still_old_expires
                 unknown_jobs_do_not_exist
                 workers_are_listed_while_they_live
                 the_queue_is_measured
