@@ -16,21 +16,46 @@ pub(crate) async fn lead(
     holder: &SchedulerId,
     term: Duration,
 ) -> Result<Option<Leadership>> {
-    let epoch = sqlx::query_scalar!(
-        "UPDATE leadership SET epoch = epoch + (holder IS DISTINCT FROM $1)::integer, holder = $1, until = $2
-        WHERE id = 1 AND (holder IS NULL OR holder = $1 OR until <= $3) RETURNING epoch",
-        holder.as_str(),
-        Time::from(unit.after(term)),
-        Time::from(unit.now)
-    )
-    .fetch_optional(&mut *unit.connection)
-    .await?;
+    let epoch = match keep(unit, holder, term).await? {
+        Some(epoch) => Some(epoch),
+        None => take(unit, holder, term).await?,
+    };
     let row = Reading {
         table: "leadership",
         row: &1,
     };
     let epoch = epoch.map(|epoch| row.number("epoch", epoch)).transpose()?;
     Ok(epoch.map(|epoch| Leadership { epoch }))
+}
+
+/// Goes on leading. Units that the lead fences are not waited for: under many of them, one always under way, the leader
+/// would lose what they are fenced by.
+async fn keep(unit: &mut Unit, holder: &SchedulerId, term: Duration) -> Result<Option<i64>> {
+    let epoch = sqlx::query_scalar!(
+        "UPDATE leadership SET until = $2 WHERE id = 1 AND holder = $1 RETURNING epoch",
+        holder.as_str(),
+        Time::from(unit.after(term))
+    )
+    .fetch_optional(&mut *unit.connection)
+    .await?;
+    Ok(epoch)
+}
+
+/// Takes the lead when it is free, once the units are over that are fenced by who had it.
+async fn take(unit: &mut Unit, holder: &SchedulerId, term: Duration) -> Result<Option<i64>> {
+    let epoch = sqlx::query_scalar!(
+        "WITH free AS (
+            SELECT id FROM leadership WHERE id = 1 AND (holder IS NULL OR until <= $3) FOR UPDATE
+        )
+        UPDATE leadership l SET epoch = l.epoch + 1, holder = $1, until = $2 FROM free WHERE l.id = free.id
+        RETURNING l.epoch",
+        holder.as_str(),
+        Time::from(unit.after(term)),
+        Time::from(unit.now)
+    )
+    .fetch_optional(&mut *unit.connection)
+    .await?;
+    Ok(epoch)
 }
 
 /// Lets another lead.

@@ -238,10 +238,11 @@ impl Objects {
     }
 }
 
-/// Refuses when `holder` does not lead. The row is held, so that nobody takes the lead over before this unit ends.
+/// Refuses when `holder` does not lead. The row is held, so that nobody takes the lead over before this unit ends; whoever
+/// leads may go on.
 async fn fence(unit: &mut Unit, holder: &SchedulerId) -> Result<()> {
     let leads = sqlx::query_scalar!(
-        r#"SELECT true AS "leads!" FROM leadership WHERE id = 1 AND holder = $1 FOR SHARE"#,
+        r#"SELECT true AS "leads!" FROM leadership WHERE id = 1 AND holder = $1 FOR KEY SHARE"#,
         holder.as_str()
     )
     .fetch_optional(&mut *unit.connection)

@@ -14,12 +14,15 @@ use filejobs_store::{Error, NewJob, Store as _};
 use filejobs_store::{NewTask, TaskKind};
 use filejobs_store_postgres::objects::{Applied, Linking, ObjectRef, Objects, WebhookSecret};
 use filejobs_store_postgres::{PostgresStore, Settings};
+use filejobs_testkit::wait::{self, DEADLINE};
+use sqlx::{Connection as _, PgConnection, Row as _};
 
 /// A store whose scheduler `a` leads.
 struct Bench {
     store: Arc<PostgresStore>,
     objects: Objects,
     sources: Sources,
+    url: String,
 }
 
 const TERM: Duration = Duration::from_hours(1);
@@ -44,6 +47,7 @@ async fn bench() -> Bench {
         objects: store.objects(leader),
         store,
         sources,
+        url,
     }
 }
 
@@ -337,4 +341,40 @@ async fn who_does_not_lead_changes_nothing() {
     assert_eq!(bench.state(id).await, JobState::Queued);
     // What it reads it may.
     assert!(other.of_object("u1").await.unwrap().is_some());
+}
+
+/// The leader's own units hold the lead, one or another of them all the time while many objects are made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fenced_unit_holds_up_who_would_take_the_lead_and_not_who_has_it() {
+    let bench = bench().await;
+    let id = bench.create("u1", Applied::default()).await;
+    let mut other = PgConnection::connect(&bench.url).await.unwrap();
+    let mut watch = PgConnection::connect(&bench.url).await.unwrap();
+    let mut waiting = async |wanted: i64| {
+        wait::until("units to wait for a lock", DEADLINE, async || {
+            let waiting = "SELECT count(*) FROM pg_stat_activity
+                WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            let row = sqlx::raw_sql(waiting).fetch_one(&mut watch).await?;
+            Ok((row.try_get::<i64, _>(0)? == wanted).then_some(()))
+        })
+        .await
+        .unwrap();
+    };
+    let hold = sqlx::raw_sql("BEGIN; SELECT 1 FROM jobs FOR UPDATE");
+    hold.execute(&mut other).await.unwrap();
+    let objects = bench.store.objects(SchedulerId::new("a"));
+    let removed = tokio::spawn(async move { objects.remove(id).await });
+    waiting(1).await;
+    let (a, b) = (SchedulerId::new("a"), SchedulerId::new("b"));
+    let kept = bench.store.lead(&a, TERM).await.unwrap();
+    assert_eq!(kept.map(|lead| lead.epoch), Some(1));
+
+    bench.store.step_down(&a).await.unwrap();
+    let store = bench.store.clone();
+    let taken = tokio::spawn(async move { store.lead(&b, TERM).await });
+    waiting(2).await;
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    removed.await.unwrap().unwrap();
+    let taken = taken.await.unwrap().unwrap();
+    assert_eq!(taken.map(|lead| lead.epoch), Some(2));
 }
