@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use filejobs_core::{ErrorClass, causes};
 use filejobs_crd::{EventReason, Reason};
-use filejobs_store::{Job, Store as _};
+use filejobs_store::Job;
 use filejobs_store_postgres::objects::Linking;
 use kube::api::{DeleteParams, Preconditions};
 use tokio::time::timeout;
@@ -155,16 +155,16 @@ async fn steer(
     let Some(link) = &found.link else {
         return Ok(());
     };
-    let (job, store, objects) = (link.job, &context.backends.store, &context.objects);
+    let (job, objects) = (link.job, &context.objects);
     let done = match step {
-        Step::Cancel => store.cancel(job).await.map(drop),
-        Step::Suspend => store.suspend(job).await.map(|_| {
+        Step::Cancel => objects.cancel(job).await.map(drop),
+        Step::Suspend => objects.suspend(job).await.map(|_| {
             told.push((EventReason::Suspended, "Held back by its spec.".to_owned()));
         }),
-        Step::Resume => store.resume(job).await.map(|_| {
+        Step::Resume => objects.resume(job).await.map(|_| {
             told.push((EventReason::Resumed, "Goes on by its spec.".to_owned()));
         }),
-        Step::Prioritise(priority) => store.set_priority(job, priority).await.map(drop),
+        Step::Prioritise(priority) => objects.set_priority(job, priority).await.map(drop),
         Step::Retry(retries) => objects.retry(job, retries).await.map(|did| {
             if did {
                 told.push((EventReason::Retried, "Starts over.".to_owned()));
@@ -196,7 +196,7 @@ async fn steer(
 /// Removes the job of a deleted object. Once that has been tried for long enough the object goes without: the sweep
 /// finds a link to an object that is gone.
 async fn clean(context: &Context, object: &Object, job: filejobs_core::JobId) -> Result<(), Error> {
-    let removed = timeout(REMOVAL, context.objects.remove(job)).await;
+    let removed = timeout(REMOVAL, context.objects.remove(&object.reference, job)).await;
     let error = match removed {
         Ok(Ok(())) => return Ok(()),
         Ok(Err(error)) => Error::store("to remove a job")(error),

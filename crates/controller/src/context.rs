@@ -59,9 +59,18 @@ impl Known {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes an object.
-    pub(crate) fn note(&self, object: &Object) {
-        self.inner().keys.insert(object.id, object.key());
+    /// Notes an object, once it was asked for whether it has a job. Without one it says itself which it means, and
+    /// anybody may say so: that takes nobody's place.
+    pub(crate) fn note(&self, object: &Object, linked: Option<JobId>) {
+        let mut inner = self.inner();
+        match linked {
+            Some(job) => {
+                inner.keys.insert(job, object.key());
+            }
+            None => {
+                inner.keys.entry(object.id).or_insert_with(|| object.key());
+            }
+        }
     }
 
     /// The object of a job.
@@ -85,9 +94,11 @@ impl Known {
     }
 
     /// Forgets an object that is gone.
-    pub(crate) fn forget(&self, job: JobId, uid: &str) {
+    pub(crate) fn forget(&self, object: &Object) {
         let mut inner = self.inner();
-        inner.keys.remove(&job);
-        inner.written.remove(uid);
+        if inner.keys.get(&object.id) == Some(&object.key()) {
+            inner.keys.remove(&object.id);
+        }
+        inner.written.remove(&object.reference.uid);
     }
 }

@@ -200,8 +200,10 @@ pub(crate) fn of(old: &FileJobStatus, new: &FileJobStatus) -> Vec<Event> {
         let reason = match new.phase {
             Some(Phase::Completed) => Some(EventReason::Completed),
             Some(Phase::Failed) => Some(EventReason::Failed),
-            Some(Phase::Cancelled) => Some(EventReason::Cancelled),
-            // Told above.
+            Some(Phase::Cancelled) if condition.reason != Reason::JobRemoved.as_str() => {
+                Some(EventReason::Cancelled)
+            }
+            // Told above or below.
             _ => None,
         };
         if let Some(reason) = reason {

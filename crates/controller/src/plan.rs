@@ -157,12 +157,15 @@ fn without_finalizer(object: &Object) -> Vec<Step> {
 fn standing(seen: &Seen<'_>, link: &ObjectLink, job: &Job) -> Plan {
     let mut steps = with_finalizer(seen.object);
     let wanted = steering(&seen.object.job.spec);
-    let done = link.applied;
+    let mut done = link.applied;
     let mut state = job.status;
     if wanted.retries > done.retries {
         steps.push(Step::Retry(wanted.retries));
+        // As the step leaves it.
+        done.cancel = false;
         if matches!(state, JobState::Failed | JobState::Cancelled) {
             state = JobState::Queued;
+            done.suspend = false;
         } else {
             let told = format!("A job that is {state} cannot be retried.");
             steps.push(Step::Tell(EventReason::RetryRefused, told));

@@ -66,12 +66,15 @@ async fn look(guarded: &Guarded, context: &Arc<Context>) -> Result<Action, Error
         }
     };
     let object = Object::new(readable)?;
-    context.known.note(&object);
     let found = match fetch(context, &object).await {
         // A deleted object does not wait for the database.
         Err(error) if !object.is_deleted() => return Err(error),
         found => found.unwrap_or_default(),
     };
+    if !object.is_deleted() {
+        let linked = found.link.as_ref().map(|link| link.job);
+        context.known.note(&object, linked);
+    }
     let asked = found.link.is_none() && !object.is_deleted();
     let wanted = asked.then(|| match object.rejection() {
         Some(rejection) => Err(rejection),

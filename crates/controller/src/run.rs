@@ -21,7 +21,7 @@ use crate::drift::Drift;
 use crate::error::Error;
 use crate::feed::Wishes;
 use crate::lease::Contest;
-use crate::object::{Guarded, Key, metadata};
+use crate::object::{Guarded, Key, Object, metadata};
 use crate::reconcile::{error_policy, reconcile};
 use crate::source::{Fetcher, Http};
 use crate::turns::Turns;
@@ -151,6 +151,7 @@ fn mirror(
         Ok(())
     };
     services.spawn(part(Box::pin(telling.run(stop.clone()))));
+    let to_look_at = wishes.objects.clone();
     let (c, s) = (context.clone(), stop.clone());
     services.spawn(part(Box::pin(feed::run(c, wishes, s))));
     let (c, s) = (context.clone(), stop.clone());
@@ -163,7 +164,7 @@ fn mirror(
         tokio::select! {
             () = s.cancelled() => {}
             listed = has_listed => if listed {
-                sweep::run(c, seen_to_go, s.clone()).await;
+                sweep::run(c, seen_to_go, to_look_at, s.clone()).await;
             }
         }
     })));
@@ -221,8 +222,12 @@ fn objects(
             Ok(watcher::Event::Delete(guarded)) => {
                 if let Some(uid) = &metadata(guarded).uid {
                     forget.fetcher.stop(uid);
+                    forget.backoff.forget(uid);
                     // A full channel is emptied by the next sweep.
                     let _ = gone.try_send(uid.clone());
+                }
+                if let Ok(Ok(object)) = guarded.0.as_ref().map(|job| Object::new(job.clone())) {
+                    forget.known.forget(&object);
                 }
             }
             Ok(watcher::Event::InitDone) => {

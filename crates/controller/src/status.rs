@@ -147,19 +147,32 @@ fn never_begun(conditions: &mut Conditions<'_>) -> FileJobStatus {
     }
 }
 
-/// All stays as it was told last, but for the condition that says so.
+/// All stays as it was told last, but for the condition that says so. What had not ended by then never will.
 fn removed(old: &FileJobStatus, conditions: &mut Conditions<'_>) -> FileJobStatus {
     let message = "The job was removed by the API or by retention, and with it its results.";
-    let others = old.conditions.iter();
-    let gone = [ConditionType::Synced, ConditionType::Reconciling].map(ConditionType::as_str);
-    let others = others.filter(|condition| !gone.contains(&&*condition.type_));
+    let ended = old.condition(ConditionType::Finished);
+    let ended = ended.is_some_and(|finished| finished.status == "True");
+    let mut anew = vec![ConditionType::Synced, ConditionType::Reconciling];
+    if !ended {
+        anew.extend([ConditionType::Finished, ConditionType::Succeeded]);
+    }
+    let stays = |condition: &&Condition| anew.iter().all(|kind| kind.as_str() != condition.type_);
+    let others = old.conditions.iter().filter(stays);
     conditions.new.extend(others.cloned());
-    conditions.set(ConditionType::Synced, "False", Reason::JobRemoved, message);
-    FileJobStatus {
+    let mut status = FileJobStatus {
         results_url: None,
         message: Some(message.to_owned()),
         ..old.clone()
+    };
+    if !ended {
+        let reason = Reason::JobRemoved;
+        conditions.set(ConditionType::Finished, "True", reason, message);
+        conditions.set(ConditionType::Succeeded, "False", reason, message);
+        status.phase = Some(Phase::Cancelled);
+        status.reason = Some(reason.to_string());
     }
+    conditions.set(ConditionType::Synced, "False", Reason::JobRemoved, message);
+    status
 }
 
 fn of_job(
@@ -249,7 +262,8 @@ fn admitted(job: &Job, waiting: Option<&(Reason, String)>) -> Option<(Reason, St
     })
 }
 
-fn phase(state: JobState) -> Phase {
+/// What an object shows of its job's state.
+pub(crate) fn phase(state: JobState) -> Phase {
     match state {
         JobState::Queued => Phase::Queued,
         JobState::Processing => Phase::Processing,

@@ -1,12 +1,14 @@
 //! Finds jobs whose objects are gone without having been cleaned: deleted while the database was away, with a finalizer
-//! that somebody took off, or with their namespace.
+//! that somebody took off, or with their namespace. And objects that show something else than their jobs: the database
+//! tells of changes by hints, and one may get lost.
 //!
 //! Before a job is removed the API server is asked for its object, and only its word counts: what a watch does not show
 //! may be there all the same.
 
 use std::sync::Arc;
 
-use filejobs_core::causes;
+use filejobs_core::{JobState, causes};
+use filejobs_crd::{ConditionType, FileJob, Reason};
 use filejobs_store_postgres::objects::{ObjectLink, ObjectRef};
 use kube::api::PartialObjectMeta;
 use tokio::sync::mpsc;
@@ -16,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::drift::Comparison;
 use crate::error::{Error, is_absent};
-use crate::object::{self, metadata};
-use filejobs_crd::FileJob;
+use crate::object::{self, Guarded, Key, metadata};
+use crate::status::phase;
 
 /// Links looked at in one go.
 const PAGE: u32 = 500;
@@ -26,6 +28,7 @@ const PAGE: u32 = 500;
 pub(crate) async fn run(
     context: Arc<Context>,
     mut gone: mpsc::Receiver<String>,
+    objects: mpsc::Sender<Key>,
     stop: CancellationToken,
 ) {
     let mut tick = tokio::time::interval(context.config.sweep_every);
@@ -34,7 +37,7 @@ pub(crate) async fn run(
         let done = tokio::select! {
             () = stop.cancelled() => return,
             Some(uid) = gone.recv() => one(&context, &uid).await,
-            _ = tick.tick() => all(&context, &stop).await,
+            _ = tick.tick() => all(&context, &objects, &stop).await,
         };
         if let Err(error) = done {
             tracing::warn!(
@@ -54,18 +57,33 @@ async fn one(context: &Context, uid: &str) -> Result<(), Error> {
     }
 }
 
-async fn all(context: &Context, stop: &CancellationToken) -> Result<(), Error> {
+async fn all(
+    context: &Context,
+    objects: &mpsc::Sender<Key>,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
     let mut after = None;
     let mut comparison = Comparison::default();
     while !stop.is_cancelled() {
         let page = context.objects.links(after, PAGE).await;
         let page = page.map_err(Error::store("to list links"))?;
+        let jobs: Vec<_> = page.iter().map(|link| link.job).collect();
+        let states = context.objects.states(&jobs).await;
+        let states = states.map_err(Error::store("to read states"))?;
         for link in &page {
-            let ours = context.config.watched.includes(&link.object.namespace);
+            if !context.config.watched.includes(&link.object.namespace) {
+                continue;
+            }
             // Looked for after the links were read: an object is there before its link is.
-            if ours && !is_there(context, &link.object) {
+            let Some(object) = shown(context, &link.object) else {
                 let removed = async { remove_if_gone(context, link).await.map(|()| true) };
                 comparison.mend(removed).await;
+                continue;
+            };
+            if tells_otherwise(&object, states.get(&link.job).copied()) {
+                let looked_at = objects.send(object::key(&link.object)).await;
+                // Nobody takes it once all of this ends.
+                comparison.mend(async { Ok(looked_at.is_ok()) }).await;
             }
         }
         after = page.last().map(|link| link.job);
@@ -76,10 +94,22 @@ async fn all(context: &Context, stop: &CancellationToken) -> Result<(), Error> {
     context.drift.links(comparison)
 }
 
-/// Whether the watch shows the very object.
-fn is_there(context: &Context, object: &ObjectRef) -> bool {
+/// The very object, if the watch shows it.
+fn shown(context: &Context, object: &ObjectRef) -> Option<Arc<Guarded>> {
     let found = context.reader.get(&object::key(object));
-    found.is_some_and(|found| metadata(&found).uid.as_ref() == Some(&object.uid))
+    found.filter(|found| metadata(found).uid.as_ref() == Some(&object.uid))
+}
+
+/// Whether an object shows something else than the state of its job, or not that this is gone.
+fn tells_otherwise(object: &Guarded, job: Option<JobState>) -> bool {
+    let status = object.0.as_ref().ok().and_then(|job| job.status.as_ref());
+    let Some(status) = status else { return false };
+    match job {
+        Some(state) => status.phase != Some(phase(state)),
+        None => status
+            .condition(ConditionType::Synced)
+            .is_none_or(|synced| synced.reason != Reason::JobRemoved.as_str()),
+    }
 }
 
 async fn remove_if_gone(context: &Context, link: &ObjectLink) -> Result<(), Error> {
@@ -94,9 +124,36 @@ async fn remove_if_gone(context: &Context, link: &ObjectLink) -> Result<(), Erro
     }
     tracing::info!(job.id = %link.job, "the job of an object that is gone is removed");
     context.fetcher.stop(&link.object.uid);
-    let removed = context.objects.remove(link.job).await;
+    let removed = context.objects.remove(&link.object, link.job).await;
     removed.map_err(Error::store("to remove a job"))?;
-    context.known.forget(link.job, &link.object.uid);
-    context.backoff.forget(&link.object.uid);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use filejobs_crd::FileJobStatus;
+    use kube::core::DeserializeGuard;
+    use serde_json::json;
+
+    use super::*;
+    use crate::fixtures;
+
+    fn shows(status: serde_json::Value) -> Guarded {
+        let mut job = fixtures::object(json!({}), true);
+        let status: FileJobStatus = serde_json::from_value(status).unwrap();
+        job.status = Some(status);
+        DeserializeGuard(Ok(job))
+    }
+
+    #[test]
+    fn an_object_is_looked_at_when_it_tells_something_else_than_its_job() {
+        let ended = shows(json!({"phase": "Failed"}));
+        assert!(!tells_otherwise(&ended, Some(JobState::Failed)));
+        assert!(tells_otherwise(&ended, Some(JobState::Queued)), "retried");
+        assert!(tells_otherwise(&ended, None), "removed");
+        let removed = json!({"type": "Synced", "status": "False", "reason": "JobRemoved",
+            "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        let told = shows(json!({"phase": "Failed", "conditions": [removed]}));
+        assert!(!tells_otherwise(&told, None));
+    }
 }

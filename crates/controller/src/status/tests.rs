@@ -67,7 +67,31 @@ fn what_has_not_changed_is_not_told_again() {
     assert_eq!(again(&first, &Standing::Job(&queued, None), 2_000), first);
     let removed = again(&first, &Standing::Removed, 3_000);
     assert_eq!(again(&removed, &Standing::Removed, 4_000), removed);
-    assert_eq!(removed.phase, Some(Phase::Queued));
+    assert_eq!(removed.phase, Some(Phase::Cancelled));
+}
+
+/// Whoever waits for the end of it gets one.
+#[test]
+fn an_object_whose_job_is_removed_has_ended_and_stays_as_it_ended() {
+    let of = |status: &FileJobStatus, kind| {
+        let condition = status.condition(kind).unwrap();
+        (condition.status.clone(), condition.reason.clone())
+    };
+    let words = |status: &str, reason: &str| (status.to_owned(), reason.to_owned());
+    let show = |job: &Job| again(&FileJobStatus::default(), &Standing::Job(job, None), 1_000);
+    let queued = again(&show(&job(JobState::Queued)), &Standing::Removed, 2_000);
+    let (finished, succeeded) = (ConditionType::Finished, ConditionType::Succeeded);
+    assert_eq!(of(&queued, finished), words("True", "JobRemoved"));
+    assert_eq!(of(&queued, succeeded), words("False", "JobRemoved"));
+
+    let mut completed = job(JobState::Completed);
+    completed.completed_at = Some(at(30));
+    let before = show(&completed);
+    let after = again(&before, &Standing::Removed, 2_000);
+    assert_eq!(after.phase, Some(Phase::Completed));
+    for kind in [finished, succeeded] {
+        assert_eq!(of(&after, kind), of(&before, kind));
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! Every change is fenced: it is made only while its caller is the scheduler that leads. A controller that has lost the
 //! lead and does not know it yet gets [`filejobs_store::Error::Stale`], and nothing has changed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use filejobs_core::failure::Failure;
@@ -229,11 +230,49 @@ impl Objects {
         ))
     }
 
-    /// Cancels a job that has not ended, deletes it and its link: what is left of it is a tombstone, until its blobs are
-    /// gone. Nothing happens where nothing is left.
-    pub async fn remove(&self, job: JobId) -> filejobs_store::Result<()> {
-        write!(self, "removing an object's job", [], |unit| remove(
-            unit, job
+    /// [`filejobs_store::Store::cancel`], fenced.
+    pub async fn cancel(&self, job: JobId) -> filejobs_store::Result<Job> {
+        write!(self, "cancelling an object's job", [], |unit| {
+            steering::cancel(unit, job)
+        })
+    }
+
+    /// [`filejobs_store::Store::suspend`], fenced.
+    pub async fn suspend(&self, job: JobId) -> filejobs_store::Result<Job> {
+        write!(self, "suspending an object's job", [], |unit| {
+            steering::suspend(unit, job)
+        })
+    }
+
+    /// [`filejobs_store::Store::resume`], fenced.
+    pub async fn resume(&self, job: JobId) -> filejobs_store::Result<Job> {
+        write!(self, "resuming an object's job", [], |unit| {
+            steering::resume(unit, job)
+        })
+    }
+
+    /// [`filejobs_store::Store::set_priority`], fenced.
+    pub async fn set_priority(&self, job: JobId, priority: u8) -> filejobs_store::Result<Job> {
+        write!(self, "changing an object's priority", [], |unit| {
+            steering::set_priority(unit, job, priority)
+        })
+    }
+
+    /// Cancels an object's job that has not ended, deletes it and its link: what is left of it is a tombstone, until its
+    /// blobs are gone. Nothing happens where nothing is left, and to a job that is of another object or namespace:
+    /// anybody may write its id into an object.
+    pub async fn remove(&self, object: &ObjectRef, job: JobId) -> filejobs_store::Result<()> {
+        let object = Arc::new(object.clone());
+        write!(self, "removing an object's job", [object], |unit| {
+            remove(unit, &object, job)
+        })
+    }
+
+    /// The states of those of `jobs` that exist.
+    pub async fn states(&self, jobs: &[JobId]) -> filejobs_store::Result<HashMap<JobId, JobState>> {
+        let jobs: Arc<[Uuid]> = jobs.iter().map(JobId::as_uuid).collect();
+        look!(self, "reading states", [jobs], |connection| states(
+            connection, &jobs
         ))
     }
 }
@@ -527,15 +566,19 @@ async fn note(unit: &mut Unit, job: JobId, applied: Applied) -> Result<()> {
 
 async fn retry(unit: &mut Unit, id: JobId, retries: u32) -> Result<bool> {
     let job = jobs::lock(unit, id).await?;
+    // A job that starts over is neither cancelled nor held back: what the spec says of that is carried out anew.
+    let starts = job.status.after(JobEvent::Retry).is_ok();
     // The guard: seen is seen.
     let new = sqlx::query!(
-        "UPDATE object_links SET retries = $1, cancel = false WHERE job = $2 AND retries < $1",
+        "UPDATE object_links SET retries = $1, cancel = false, suspend = suspend AND NOT $3
+        WHERE job = $2 AND retries < $1",
         i64::from(retries),
-        id.as_uuid()
+        id.as_uuid(),
+        starts
     )
     .execute(&mut *unit.connection)
     .await?;
-    if new.rows_affected() == 0 || job.status.after(JobEvent::Retry).is_err() {
+    if new.rows_affected() == 0 || !starts {
         return Ok(false);
     }
     steering::retry(unit, id).await?;
@@ -550,9 +593,14 @@ async fn fail(unit: &mut Unit, id: JobId, failure: &Failure) -> Result<Job> {
     endings::close(unit, &job, JobEvent::Fail, Some(failure)).await
 }
 
-async fn remove(unit: &mut Unit, id: JobId) -> Result<()> {
+async fn remove(unit: &mut Unit, object: &ObjectRef, id: JobId) -> Result<()> {
     match jobs::lock(unit, id).await {
         Ok(job) => {
+            let link = of_job(&mut unit.connection, id).await?;
+            let is_its_own = link.is_none_or(|link| link.object.uid == object.uid);
+            if !is_its_own || job.namespace.as_str() != object.namespace {
+                return Ok(());
+            }
             if !job.status.is_terminal() {
                 steering::cancel(unit, id).await?;
             }
@@ -561,8 +609,29 @@ async fn remove(unit: &mut Unit, id: JobId) -> Result<()> {
         Err(Problem::Answer(Error::NotFound)) => {}
         Err(problem) => return Err(problem),
     }
-    sqlx::query!("DELETE FROM object_links WHERE job = $1", id.as_uuid())
-        .execute(&mut *unit.connection)
-        .await?;
+    sqlx::query!(
+        "DELETE FROM object_links WHERE job = $1 AND uid = $2",
+        id.as_uuid(),
+        object.uid
+    )
+    .execute(&mut *unit.connection)
+    .await?;
     Ok(())
+}
+
+async fn states(connection: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<JobId, JobState>> {
+    let rows = sqlx::query!("SELECT id, status FROM jobs WHERE id = ANY($1)", ids)
+        .fetch_all(connection)
+        .await?;
+    let read = rows.into_iter().map(|row| {
+        let reading = Reading {
+            table: "jobs",
+            row: &row.id,
+        };
+        Ok((
+            JobId::from_uuid(row.id),
+            reading.word("status", &row.status)?,
+        ))
+    });
+    read.collect()
 }

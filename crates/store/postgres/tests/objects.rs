@@ -168,7 +168,7 @@ async fn a_job_that_was_removed_is_not_made_again_for_its_object() {
         .create(&object("u1"), Applied::default(), None, bench.new_job())
         .await;
     assert_eq!(again.unwrap(), Linking::Removed(id));
-    bench.objects.remove(id).await.unwrap();
+    bench.objects.remove(&object("u1"), id).await.unwrap();
     assert_eq!(bench.objects.of_object("u1").await.unwrap(), None);
 }
 
@@ -313,12 +313,62 @@ async fn a_deadline_fails_a_job_that_has_not_ended_and_no_other() {
 async fn what_is_removed_leaves_a_tombstone_and_no_link() {
     let bench = bench().await;
     let id = bench.create("u1", Applied::default()).await;
-    bench.objects.remove(id).await.unwrap();
-    bench.objects.remove(id).await.unwrap();
+    bench.objects.remove(&object("u1"), id).await.unwrap();
+    bench.objects.remove(&object("u1"), id).await.unwrap();
     assert_eq!(bench.store.job(id).await.unwrap(), None);
     assert_eq!(bench.objects.links(None, 10).await.unwrap(), []);
     let left = bench.store.tombstones(10).await.unwrap();
     assert_eq!(left.iter().map(|t| t.id).collect::<Vec<_>>(), [id]);
+}
+
+/// Anybody may write the id of a job into an object of their own, and delete it.
+#[tokio::test]
+async fn an_object_removes_no_job_of_another_object_or_namespace() {
+    let bench = bench().await;
+    let linked = bench.create("u1", Applied::default()).await;
+    let other = object("u2");
+    bench.objects.remove(&other, linked).await.unwrap();
+    assert_eq!(bench.state(linked).await, JobState::Queued);
+    assert!(bench.objects.of_job(linked).await.unwrap().is_some());
+
+    let uploaded = bench.store.create_job(bench.new_job()).await.unwrap().id;
+    let foreign = ObjectRef {
+        namespace: "team-b".to_owned(),
+        ..object("u3")
+    };
+    bench.objects.remove(&foreign, uploaded).await.unwrap();
+    let jobs = [linked, uploaded, bench.sources.job_id()];
+    let states = bench.objects.states(&jobs);
+    let queued = [linked, uploaded].map(|job| (job, JobState::Queued));
+    assert_eq!(states.await.unwrap(), queued.into());
+    // Never linked, of the object's namespace: the upload has made the object.
+    bench.objects.remove(&other, uploaded).await.unwrap();
+    assert_eq!(bench.store.job(uploaded).await.unwrap(), None);
+}
+
+/// What the spec says of a job that starts over is carried out anew.
+#[tokio::test]
+async fn a_job_that_starts_over_is_neither_cancelled_nor_held_back() {
+    let bench = bench().await;
+    let held = Applied {
+        suspend: true,
+        cancel: true,
+        ..Applied::default()
+    };
+    let id = bench.create("u1", held).await;
+    let applied = async || bench.objects.of_job(id).await.unwrap().unwrap().applied;
+    assert!(
+        !bench.objects.retry(id, 1).await.unwrap(),
+        "it has not ended"
+    );
+    assert!(applied().await.suspend);
+    bench.objects.cancel(id).await.unwrap();
+    assert!(bench.objects.retry(id, 2).await.unwrap());
+    let now = Applied {
+        retries: 2,
+        ..Applied::default()
+    };
+    assert_eq!(applied().await, now);
 }
 
 #[tokio::test]
@@ -333,7 +383,14 @@ async fn who_does_not_lead_changes_nothing() {
     assert!(matches!(created, Err(Error::Stale)), "{created:?}");
     assert!(matches!(other.retry(id, 1).await, Err(Error::Stale)));
     assert!(matches!(other.fail(id, &late).await, Err(Error::Stale)));
-    assert!(matches!(other.remove(id).await, Err(Error::Stale)));
+    assert!(matches!(
+        other.remove(&object("u1"), id).await,
+        Err(Error::Stale)
+    ));
+    assert!(matches!(other.cancel(id).await, Err(Error::Stale)));
+    assert!(matches!(other.suspend(id).await, Err(Error::Stale)));
+    assert!(matches!(other.resume(id).await, Err(Error::Stale)));
+    assert!(matches!(other.set_priority(id, 3).await, Err(Error::Stale)));
     assert!(matches!(
         other.note(id, Applied::default()).await,
         Err(Error::Stale)
@@ -363,7 +420,7 @@ async fn a_fenced_unit_holds_up_who_would_take_the_lead_and_not_who_has_it() {
     let hold = sqlx::raw_sql("BEGIN; SELECT 1 FROM jobs FOR UPDATE");
     hold.execute(&mut other).await.unwrap();
     let objects = bench.store.objects(SchedulerId::new("a"));
-    let removed = tokio::spawn(async move { objects.remove(id).await });
+    let removed = tokio::spawn(async move { objects.remove(&object("u1"), id).await });
     waiting(1).await;
     let (a, b) = (SchedulerId::new("a"), SchedulerId::new("b"));
     let kept = bench.store.lead(&a, TERM).await.unwrap();

@@ -489,6 +489,10 @@ async fn what_is_done_for_an_object_reads_only_what_is_its_own() {
         objects.links(Some(middle), PAGE).await.unwrap()
     });
     assert_eq!(links.await.len(), 50);
+    let states = object_reads_little("a page of states", async |objects| {
+        objects.states(&[middle, own]).await.unwrap()
+    });
+    assert_eq!(states.await[&own], JobState::Queued);
     let upload = hand_in(million).await.id;
     let minute = Duration::from_mins(1);
     let young = million.bench.sources.now().checked_sub(minute).unwrap();
@@ -502,7 +506,7 @@ async fn what_is_done_for_an_object_reads_only_what_is_its_own() {
     assert!(without.contains(&upload), "{without:?}");
     assert!(!without.contains(&own), "{without:?}");
     object_reads_little("removing an object's job", async |objects| {
-        objects.remove(own).await.unwrap();
+        objects.remove(&object, own).await.unwrap();
     })
     .await;
     cancel(million, upload).await;
