@@ -5,9 +5,10 @@
 //! Before a job is removed the API server is asked for its object, and only its word counts: what a watch does not show
 //! may be there all the same.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use filejobs_core::{JobState, causes};
+use filejobs_core::{JobId, JobState, causes};
 use filejobs_crd::{ConditionType, FileJob, Reason};
 use filejobs_store_postgres::objects::{ObjectLink, ObjectRef};
 use kube::api::PartialObjectMeta;
@@ -31,13 +32,14 @@ pub(crate) async fn run(
     objects: mpsc::Sender<Key>,
     stop: CancellationToken,
 ) {
+    let mut behind = HashSet::new();
     let mut tick = tokio::time::interval(context.config.sweep_every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let done = tokio::select! {
             () = stop.cancelled() => return,
             Some(uid) = gone.recv() => one(&context, &uid).await,
-            _ = tick.tick() => all(&context, &objects, &stop).await,
+            _ = tick.tick() => all(&context, &objects, &mut behind, &stop).await,
         };
         if let Err(error) = done {
             tracing::warn!(
@@ -60,8 +62,10 @@ async fn one(context: &Context, uid: &str) -> Result<(), Error> {
 async fn all(
     context: &Context,
     objects: &mpsc::Sender<Key>,
+    behind: &mut HashSet<JobId>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
+    let before = std::mem::take(behind);
     let mut after = None;
     let mut comparison = Comparison::default();
     while !stop.is_cancelled() {
@@ -80,10 +84,14 @@ async fn all(
                 comparison.mend(removed).await;
                 continue;
             };
-            if tells_otherwise(&object, states.get(&link.job).copied()) {
-                let looked_at = objects.send(object::key(&link.object)).await;
+            if !tells_otherwise(&object, states.get(&link.job).copied()) {
+                continue;
+            }
+            behind.insert(link.job);
+            // Once it may be on its way: a look meanwhile would tell of the same twice.
+            if before.contains(&link.job) {
                 // Nobody takes it once all of this ends.
-                comparison.mend(async { Ok(looked_at.is_ok()) }).await;
+                let _ = objects.send(object::key(&link.object)).await;
             }
         }
         after = page.last().map(|link| link.job);

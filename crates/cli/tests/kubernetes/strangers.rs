@@ -7,6 +7,7 @@ use filejobs_testkit::wait::{self, DEADLINE};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
+use reqwest::Method;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -182,5 +183,30 @@ async fn an_object_deleted_while_postgres_and_redis_are_away_goes_and_its_job_go
         }
         place.empty(&crew).await;
     }
+    settles(&gateway).await;
+}
+
+/// Whoever waits for its end gets one, and its time to live begins.
+#[tokio::test]
+async fn an_object_whose_job_is_deleted_by_the_api_before_its_end_has_ended() {
+    let (place, gateway) = Place::gated().await;
+    let crew = place.crew().await;
+    let spec = json!({"suspend": true, "ttlSecondsAfterFinished": 5});
+    place.orders("orders", spec).await;
+    let held = |object: &FileJob| phase(object) == Some(Phase::Suspended);
+    let object = place.until("orders", "the job to be held back", held).await;
+    let path = format!("jobs/{}", job_id(&object));
+    assert_eq!(place.call(&crew, Method::DELETE, &path).await.status, 204);
+    let object = place.finished("orders").await;
+    for (kind, status) in [
+        ("Finished", "True"),
+        ("Succeeded", "False"),
+        ("Synced", "False"),
+    ] {
+        let (told, reason) = condition(&object, kind);
+        assert_eq!((&*told, &*reason), (status, "JobRemoved"), "{kind}");
+    }
+    place.gone("orders").await;
+    place.empty(&crew).await;
     settles(&gateway).await;
 }
