@@ -120,6 +120,18 @@ run. */}}
 {{- if and .Values.migrate.enabled (not .Values.bundled.postgresql.enabled) }}true{{ end }}
 {{- end }}
 
+{{/* The nodes that pods of a part may run on, each setting on a line of its own; nothing when none is set. */}}
+{{- define "filejobs.nodes" -}}
+{{- with .nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{/* What cannot work is refused here, in one go, with what to do. */}}
 {{- define "filejobs.validate" -}}
 {{- $problems := list }}

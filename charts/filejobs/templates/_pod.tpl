@@ -33,14 +33,7 @@ securityContext:
 {{- with $part.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- with $part.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with $part.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+{{- include "filejobs.nodes" $part }}
 affinity:
   {{- if $part.affinity }}
   {{- toYaml $part.affinity | nindent 2 }}

@@ -69,14 +69,8 @@ async fn take_on(backends: &Backends, config: &Config, lost: &Expired) -> Result
     let randomness = &*backends.sources.randomness;
     let pause = config.retry.pause_after(lost.attempts_spent, randomness);
     let store = &backends.store;
-    let not_before = match pause {
-        Some(pause) => {
-            let now = backends.sources.now();
-            let not_before = now.checked_add(pause).unwrap_or(now);
-            Some(not_before)
-        }
-        None => None,
-    };
+    let now = backends.sources.now();
+    let not_before = pause.map(|pause| now.checked_add(pause).unwrap_or(now));
     let taken = store
         .rescue(lost.task, lost.attempt, &failure, not_before)
         .await;

@@ -73,6 +73,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether what was asked may have happened all the same, or may still: a commit that waits for a stalled disk is seen
+    /// by nobody.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Unsettled { .. } | Self::Backend { .. })
+    }
+
     /// What a caller should do.
     #[must_use]
     pub fn class(&self) -> ErrorClass {

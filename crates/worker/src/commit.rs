@@ -213,7 +213,7 @@ impl Attempt<'_> {
                 let unsure = &unsure;
                 async move {
                     let done = answer.await;
-                    if matches!(done, Err(Error::Unsettled { .. } | Error::Backend { .. })) {
+                    if done.as_ref().is_err_and(Error::is_open) {
                         unsure.store(true, Ordering::Relaxed);
                     }
                     done

@@ -122,7 +122,7 @@ async fn create(
 async fn uncertain(app: &App, id: JobId, blob: &str, error: Error) -> Result<Job, Problem> {
     match app.store().job(id).await {
         Ok(Some(job)) => return Ok(job),
-        Ok(None) if !is_open(&error) => {
+        Ok(None) if !error.is_open() => {
             if let Err(left) = app.blobs().delete(blob).await {
                 tracing::warn!(job.id = %id, error = %left, "a file without a job stays for the sweep");
             }
@@ -132,11 +132,6 @@ async fn uncertain(app: &App, id: JobId, blob: &str, error: Error) -> Result<Job
         }
     }
     Err(error.into())
-}
-
-/// Whether a job that is not there may still come: a commit that waits for a stalled disk is seen by nobody.
-fn is_open(error: &Error) -> bool {
-    matches!(error, Error::Unsettled { .. } | Error::Backend { .. })
 }
 
 fn first_task(app: &App, file: &Received) -> NewTask {

@@ -178,12 +178,17 @@ pub(crate) fn telling(service: &Service, change: impl FnOnce(&mut Config)) -> Sc
     }))
 }
 
-/// Ends a job that wants `url` to be told, and waits until that has ended as well.
-pub(crate) async fn told(service: &Service, url: &str) -> DeliveryRecord {
+/// Hands a job in that tells `url`, and ends it.
+pub(crate) async fn ended(service: &Service, url: &str) -> JobId {
     let job = service
         .submit(|new| new.webhook_url = Some(url.to_owned()))
         .await;
     service.store().cancel(job).await.unwrap();
+    job
+}
+
+/// What came of telling the end of `job`.
+pub(crate) async fn delivery(service: &Service, job: JobId) -> DeliveryRecord {
     eventually("the delivery has ended", async || {
         let deliveries = service.store().deliveries(job).await.unwrap();
         deliveries
@@ -192,4 +197,9 @@ pub(crate) async fn told(service: &Service, url: &str) -> DeliveryRecord {
     })
     .await;
     service.store().deliveries(job).await.unwrap().remove(0)
+}
+
+/// Ends a job that wants `url` to be told, and waits until that has ended as well.
+pub(crate) async fn told(service: &Service, url: &str) -> DeliveryRecord {
+    delivery(service, ended(service, url).await).await
 }

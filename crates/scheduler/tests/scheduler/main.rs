@@ -14,7 +14,7 @@ use std::time::Duration;
 use filejobs_core::{FailureClass, FailureCode, JobState};
 use filejobs_scheduler::take_over;
 use filejobs_store::DeliveryRecord;
-use fixture::{LONG, Service, config, eventually, telling, told};
+use fixture::{LONG, Service, config, delivery, ended, eventually, telling, told};
 use tokio::net::TcpListener;
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -236,11 +236,7 @@ async fn a_dead_receiver_holds_up_nobody_else() {
     let scheduler = telling(&service, |config| config.webhooks.attempt = LONG);
     let mut jobs = Vec::new();
     for _ in 0..300 {
-        let job = service
-            .submit(|new| new.webhook_url = Some(hanging.clone()))
-            .await;
-        service.store().cancel(job).await.unwrap();
-        jobs.push(job);
+        jobs.push(ended(&service, &hanging).await);
     }
     let good = format!("{}/hook", server.uri());
     for _ in 0..50 {
@@ -267,19 +263,13 @@ async fn a_receiver_that_is_slower_than_jobs_end_is_told_of_each_all_the_same() 
     let url = format!("{}/hook", server.uri());
     let mut jobs = Vec::new();
     for _ in 0..80 {
-        let job = service
-            .submit(|new| new.webhook_url = Some(url.clone()))
-            .await;
-        service.store().cancel(job).await.unwrap();
-        jobs.push(job);
+        jobs.push(ended(&service, &url).await);
     }
     let scheduler = telling(&service, |config| {
         config.webhooks.window = Duration::from_secs(1);
     });
     for job in jobs {
-        let newest = async || service.store().deliveries(job).await.unwrap().remove(0);
-        eventually("it is told", async || newest().await.state != "pending").await;
-        let record = newest().await;
+        let record = delivery(&service, job).await;
         assert_eq!(
             (record.state.as_str(), statuses(&record)),
             ("delivered", vec![Some(200)])
@@ -312,17 +302,15 @@ async fn an_end_that_no_scheduler_was_there_to_tell_is_told_once_one_is() {
         .mount(&server)
         .await;
     let url = format!("{}/hook", server.uri());
-    let job = service.submit(|new| new.webhook_url = Some(url)).await;
-    let ended = service.store().cancel(job).await.unwrap().completed_at;
+    let job = ended(&service, &url).await;
+    let since = service.job(job).await.completed_at;
     let window = Duration::from_secs(2);
     eventually("the window has passed", async || {
-        service.backends.sources.now() > ended.unwrap() + window
+        service.backends.sources.now() > since.unwrap() + window
     })
     .await;
     let scheduler = telling(&service, |config| config.webhooks.window = window);
-    let newest = async || service.store().deliveries(job).await.unwrap().remove(0);
-    eventually("it is told", async || newest().await.state != "pending").await;
-    let record = newest().await;
+    let record = delivery(&service, job).await;
     assert_eq!(
         (record.state.as_str(), statuses(&record)),
         ("delivered", vec![Some(200)])
