@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::schema::value::number::{float, integer};
+use crate::schema::value::number::nearest;
 
 /// `cell` as it may stand in an exported CSV file: text that a spreadsheet would run as a formula gets a
 /// leading `'`. A number keeps its sign.
@@ -27,8 +27,8 @@ pub fn is_risky(cell: &[u8]) -> bool {
 }
 
 fn is_number(cell: &[u8]) -> bool {
-    let text = cell.trim_ascii();
-    integer(text).is_some() || float(text).is_some()
+    // However many digits it has.
+    nearest(cell.trim_ascii()).is_some()
 }
 
 /// Appends `cell` to a line of CSV: neutralised, and in quotes where it needs them. Delimiters and line ends

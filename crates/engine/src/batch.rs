@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use filejobs_core::schema::value::Native;
+
 /// Raw cells of consecutive rows.
 ///
 /// At most `Limits::batch_rows` rows, fewer when `Limits::batch_bytes` of text is reached. Reused between
@@ -96,6 +98,19 @@ impl RawBatch {
         &self.bytes[start as usize..end as usize]
     }
 
+    /// What a cell of a sheet holds, by its index in [`RawBatch::cells`]: see [`mark`]. Says nothing of other tables.
+    #[inline]
+    #[must_use]
+    pub fn native(&self, cell: usize) -> Native {
+        let before = self.cells[cell].start.checked_sub(1);
+        match before.map(|at| self.bytes[at as usize]) {
+            Some(NUMBER) => Native::Number,
+            Some(BOOLEAN) => Native::Boolean,
+            Some(MOMENT) => Native::Moment,
+            _ => Native::Text,
+        }
+    }
+
     /// The indexes in [`RawBatch::cells`] of the cells of a row, by its index in [`RawBatch::rows`].
     #[inline]
     #[must_use]
@@ -105,5 +120,19 @@ impl RawBatch {
             _ => self.rows[row - 1].cells_end as usize,
         };
         start..self.rows[row].cells_end as usize
+    }
+}
+
+const NUMBER: u8 = 0x1d;
+const BOOLEAN: u8 = 0x1e;
+const MOMENT: u8 = 0x1f;
+
+/// What stands in [`RawBatch::bytes`] before the text of each cell of a sheet that is not empty.
+pub(crate) fn mark(native: Native) -> u8 {
+    match native {
+        Native::Text => b' ',
+        Native::Number => NUMBER,
+        Native::Boolean => BOOLEAN,
+        Native::Moment => MOMENT,
     }
 }

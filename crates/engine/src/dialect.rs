@@ -132,7 +132,7 @@ impl<'a> Sample<'a> {
     /// The delimiter that cuts most records as wide as the first, if any cuts at all.
     fn delimiter(&self, quote: u8) -> Option<u8> {
         let mut best: Option<(u8, Widths)> = None;
-        for delimiter in DELIMITERS {
+        for delimiter in DELIMITERS.into_iter().filter(|d| *d != quote) {
             let widths = self.widths(delimiter, quote);
             let better = best.as_ref().is_none_or(|(_, b)| widths.beats(b));
             if widths.cut_anything && better {

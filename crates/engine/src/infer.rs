@@ -1,8 +1,8 @@
 //! Infers a schema from the first batch of a file.
 
 use filejobs_core::TableSchema;
-use filejobs_core::schema::value::number::{float, integer};
-use filejobs_core::schema::value::temporal::{iso_date, iso_datetime, iso_time};
+use filejobs_core::schema::value::number::{float, integer, is_name, survives};
+use filejobs_core::schema::value::temporal::{iso_date, iso_datetime, iso_time, keeps_fraction};
 use filejobs_core::schema::{Constraints, Field, FieldType};
 
 use crate::batch::{RawBatch, RowKind};
@@ -14,8 +14,9 @@ const SHARE: u64 = 95;
 /// The schema of a file that came without one: every column required, its type the narrowest that at least
 /// 95 % of its non-empty cells in `raw` have. `names` are the columns' names in the results.
 ///
-/// Text that would not survive being a number makes a string column: a leading zero or plus sign anywhere, or
-/// whole numbers past 64 bits. Truth values are `true` and `false` in words, dates and times ISO 8601 only.
+/// Text that would not survive being a number makes a string column: a leading zero or plus sign anywhere, whole
+/// numbers past 64 bits, or more digits than a float keeps. So do times finer than microseconds. Truth values are `true`
+/// and `false` in words, dates and times ISO 8601 only.
 #[must_use]
 pub fn infer(raw: &RawBatch, names: &[String]) -> TableSchema {
     let mut columns = vec![Column::default(); names.len()];
@@ -52,8 +53,10 @@ struct Column {
     dates: u64,
     datetimes: u64,
     times: u64,
-    /// A number here is the name of something: `007`, `+49 30`.
+    /// A number here is the name of something: `007`, `+49 30`; or a value that no number of 64 bits is.
     names: bool,
+    /// A whole number that would lose digits as a float.
+    long: bool,
 }
 
 impl Column {
@@ -65,9 +68,7 @@ impl Column {
         match text {
             b"true" | b"True" | b"TRUE" | b"false" | b"False" | b"FALSE" => self.booleans += 1,
             [b'+', ..] => self.names |= float(text).is_some(),
-            [b'0', b'0'..=b'9', ..] | [b'-', b'0', b'0'..=b'9', ..] if float(text).is_some() => {
-                self.names = true;
-            }
+            _ if is_name(text) && float(text).is_some() => self.names = true,
             [b'0'..=b'9' | b'-' | b'.', ..] => self.add_number_or_time(text),
             _ => {}
         }
@@ -77,20 +78,24 @@ impl Column {
         if integer(text).is_some() {
             self.integers += 1;
             self.numbers += 1;
+            self.long |= !survives(text);
         } else if iso_date(text).is_some() {
             self.dates += 1;
         } else if iso_datetime(text).is_some() {
-            self.datetimes += 1;
+            self.datetimes += u64::from(keeps_fraction(text));
         } else if iso_time(text).is_some() {
-            self.times += 1;
+            self.times += u64::from(keeps_fraction(text));
+        } else if text
+            .strip_prefix(b"-")
+            .unwrap_or(text)
+            .iter()
+            .all(u8::is_ascii_digit)
+        {
+            // Past 64 bits.
+            self.names |= text != b"-";
         } else if float(text).is_some() {
-            let digits = text.strip_prefix(b"-").unwrap_or(text);
-            if digits.iter().all(u8::is_ascii_digit) {
-                // As a float it would lose digits.
-                self.names = true;
-            } else {
-                self.numbers += 1;
-            }
+            self.numbers += 1;
+            self.names |= !survives(text);
         }
     }
 
@@ -101,7 +106,7 @@ impl Column {
             FieldType::Boolean
         } else if most(self.integers) {
             number(FieldType::Integer)
-        } else if most(self.numbers) {
+        } else if most(self.numbers) && !self.long {
             number(FieldType::Number)
         } else if most(self.dates) {
             FieldType::Date
@@ -150,6 +155,13 @@ mod tests {
             (&["00.5", "1.5"], String),
             (&["+4930123456", "+4930123457"], String),
             (&["12345678901234567890", "1"], String),
+            (&["9007199254740993", "1"], Integer),
+            (&["9007199254740993", "1.5"], String),
+            (&["1.234567890123456789", "1.5"], String),
+            (&["0.30000000000000004", "1.5"], Number),
+            (&["1.000000000000000056e-01"], Number),
+            (&["12:00:00.1234567"], String),
+            (&["2024-01-01T00:00:00.123456789Z"], String),
             (&["NaN", "INF"], String),
             (&["", ""], String),
             (&[], String),

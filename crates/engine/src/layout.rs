@@ -124,9 +124,10 @@ impl Columns<'_> {
             let label: String = text.chars().take(LABEL_CHARS).collect();
             let repeats = !label.is_empty() && names.is_taken(&label);
             let name = names.take(&label, number);
-            // Fields are matched by the whole label; a repeated label's name may still fit another.
-            let wanted = if repeats { name.as_str() } else { text };
-            let field = fields.get(wanted).copied();
+            // Fields are matched by the whole label; a repeated label's name may still fit another. The name that we
+            // give to a blank or long label is that of its field in the schema which we have inferred.
+            let whole = (!repeats).then(|| fields.get(text.as_str())).flatten();
+            let field = whole.or_else(|| fields.get(name.as_str())).copied();
             if text.is_empty() {
                 let message =
                     format!("Column {number} has no label; its values are kept as `{name}`.");

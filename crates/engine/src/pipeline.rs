@@ -152,18 +152,19 @@ pub(crate) fn prepare(run: &Run<'_>, mut table: Table) -> Result<Prepared, Halt>
         Some(schema) => (schema.clone(), false),
         None => (inferred_schema(&mut layout, &mut first), true),
     };
-    let validator = match Validator::new(&schema, &layout, table.places, &request.limits) {
+    let facts = Facts {
+        layout: Some(layout.clone()),
+        schema: Some(schema),
+        schema_inferred: inferred,
+    };
+    let validator = match Validator::of(&facts, table.places, &request.limits) {
         Ok(validator) => validator,
         Err(failure) => return Err(halt(failure, layout, findings)),
     };
     Ok(Prepared {
         rows: table.rows,
         first,
-        facts: Facts {
-            layout: Some(layout.clone()),
-            schema: Some(schema),
-            schema_inferred: inferred,
-        },
+        facts,
         layout,
         findings,
         validator,
@@ -269,15 +270,15 @@ fn piece_or_halt(
     piece: &Piece,
 ) -> Result<RunResult, Halt> {
     let limits = &run.request.limits;
-    let (Some(layout), Some(schema)) = (&facts.layout, &facts.schema) else {
-        return Err(ReadError::from(unplanned("it knows no layout or no schema")).into());
+    let Some(layout) = &facts.layout else {
+        return Err(ReadError::from(unplanned("it knows no layout")).into());
     };
     let Some(dialect) = &layout.dialect else {
         return Err(ReadError::from(unplanned("its file is not delimited text")).into());
     };
     let source = Source::new(input, run.out)?;
     let (reader, places) = csv::open_piece(source, dialect, piece, limits, run.out)?;
-    let validator = Validator::new(schema, layout, places, limits).map_err(ReadError::from)?;
+    let validator = Validator::of(facts, places, limits).map_err(ReadError::from)?;
     let repeats = match &piece.repeats {
         Some(name) => RepeatSource::listed(&run.out.join(name)).map_err(Error::Read)?,
         None => RepeatSource::none(),

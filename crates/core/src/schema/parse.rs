@@ -28,6 +28,21 @@ const REFUSED_OF_TABLE: [(&str, &str); 3] = [
     ),
 ];
 
+const TABLE_KEYS: [&str; 3] = ["fields", "primaryKey", "missingValues"];
+
+const FIELD_KEYS: [&str; 10] = [
+    "name",
+    "type",
+    "format",
+    "constraints",
+    "trueValues",
+    "falseValues",
+    "decimalChar",
+    "groupChar",
+    "bareNumber",
+    "allowNonFinite",
+];
+
 const CONSTRAINTS: [&str; 8] = [
     "required",
     "unique",
@@ -85,6 +100,7 @@ pub(super) fn table_schema(text: &str, limits: &Limits) -> Result<TableSchema, V
             problems.add(pointer("", key), why);
         }
     }
+    refuse_misspelt(&table, "", &TABLE_KEYS, &mut problems);
     let (fields, unusable) = fields(&table, limits, &mut problems);
     let schema = TableSchema {
         primary_key: primary_key(&table, &fields, &mut problems),
@@ -98,6 +114,22 @@ pub(super) fn table_schema(text: &str, limits: &Limits) -> Result<TableSchema, V
     };
     rules::check(&schema, &unusable, limits, &mut problems);
     problems.done(schema)
+}
+
+/// Tells of keys that must mean one of `known`, such as `primary_key`: what they say would be passed over.
+fn refuse_misspelt(object: &Map<String, Value>, at: &str, known: &[&str], problems: &mut Problems) {
+    let plain = |key: &str| key.replace(['_', '-', ' '], "").to_lowercase();
+    for key in object.keys().filter(|key| !known.contains(&key.as_str())) {
+        let written = plain(key);
+        let meant = known.iter().find(|known| {
+            let known = plain(known);
+            // Short words have neighbours that mean something else.
+            written == known || (known.len() > 5 && strsim::osa_distance(&written, &known) == 1)
+        });
+        if let Some(meant) = meant {
+            problems.add(pointer(at, key), format!("the key is `{meant}`"));
+        }
+    }
 }
 
 fn is_nothing(value: &Value) -> bool {
@@ -181,6 +213,7 @@ fn field(
     limits: &Limits,
     problems: &mut Problems,
 ) -> Option<Field> {
+    refuse_misspelt(object, at, &FIELD_KEYS, problems);
     let mut reader = Reader {
         object,
         at,
@@ -189,7 +222,10 @@ fn field(
     for name in CONSTRAINTS {
         reader.refuse(name, &format!("`{name}` belongs into `constraints`"));
     }
-    reader.refuse("constraint", "the key is `constraints`");
+    reader.refuse(
+        "categories",
+        "not supported; use `enum` among the constraints",
+    );
     reader.refuse(
         "missingValues",
         "taken for the whole table only: `/missingValues`",
@@ -201,14 +237,14 @@ fn field(
         }
         Some(name) => name,
         None => {
-            if !object.contains_key("name") {
+            if reader.get("name").is_none() {
                 reader.problems.add(at, "`name` is missing");
             }
             String::new()
         }
     };
     let kind = match reader.text("type") {
-        None => (!object.contains_key("type")).then(FieldType::default),
+        None => reader.get("type").is_none().then(FieldType::default),
         Some(name) => {
             let known = FieldType::ALL.iter().find(|(n, _)| *n == name);
             if known.is_none() {

@@ -34,6 +34,22 @@ pub struct Rules {
     pub kind: Kind,
 }
 
+impl Rules {
+    /// Refuses text that its value would not keep, such as `007`: what the schema was inferred from were only the first
+    /// cells of a column, and nobody has said that those further down are numbers, too.
+    #[must_use]
+    pub fn only_kept(mut self) -> Self {
+        match &mut self.kind {
+            Kind::Integer(typed) => typed.text.0 = typed.text.0.clone().only_kept(),
+            Kind::Number(typed) => typed.text = typed.text.clone().only_kept(),
+            Kind::Time(typed) => typed.text.0 = TemporalFormat::IsoKept,
+            Kind::Datetime(typed) => typed.text.0 = TemporalFormat::IsoKept,
+            Kind::Text(_) | Kind::Boolean(_) | Kind::Date(_) => {}
+        }
+        self
+    }
+}
+
 /// How a column's text is read and what must hold for its values, by type.
 #[derive(Debug, Clone)]
 pub enum Kind {

@@ -1,4 +1,7 @@
 //! One record at a time through csv-core: quotes, the end of the text, records over the cap.
+//!
+//! csv-core takes text behind a closing quote as more of the cell. Then two stray quotes in two rows would make one valid
+//! row of both and all between them; such a record ([`Format::misquoted`]) never gets to it.
 
 use csv_core::{ReadFieldResult, ReadRecordResult, Reader, ReaderBuilder};
 
@@ -7,6 +10,7 @@ use super::records::{line_end, line_ends};
 /// csv-core with its buffers. (Never cloned: a clone of csv-core 0.1's reader has lost its tables.)
 #[derive(Debug)]
 pub(super) struct Quoted {
+    format: Format,
     reader: Reader,
     text: Vec<u8>,
     ends: Vec<usize>,
@@ -32,7 +36,7 @@ pub(super) enum Record<'a> {
         /// Physical lines it takes.
         lines: u64,
     },
-    /// A quote opens and does not close before the cap, or the end.
+    /// A quote opens and does not close before the cap, or the end, or closes where its cell does not end.
     Unclosed {
         /// End of the line that opens it.
         end: usize,
@@ -55,6 +59,7 @@ impl Quoted {
             .quote(quote)
             .build();
         let mut quoted = Self {
+            format: Format { delimiter, quote },
             reader,
             text: Vec::new(),
             ends: vec![0; 64],
@@ -80,6 +85,9 @@ impl Quoted {
         }
         // One byte over the cap, which may be the line end.
         let seen = rest.len().min(cap.saturating_add(1));
+        if let Some(cell) = self.format.misquoted(&rest[..seen]) {
+            return unclosed(rest, cell, seen, seen > cap, ended);
+        }
         let scan = self.scan(&rest[..seen]);
         if let Some(used) = scan.record {
             // csv-core's bytes include the first byte of the line end.
@@ -98,7 +106,10 @@ impl Quoted {
         let is_closed = self.close(&mut scan);
         self.restart();
         match (is_closed, over) {
-            (false, _) => self.unclosed(rest, seen, over, ended),
+            (false, _) => {
+                let cell = self.open_cell(&rest[..seen]);
+                unclosed(rest, cell, seen, over, ended)
+            }
             (true, true) => Record::TooLong { skip: seen },
             (true, false) => self.accept(rest, &scan, seen, seen),
         }
@@ -163,30 +174,6 @@ impl Quoted {
         }
     }
 
-    fn unclosed(&mut self, rest: &[u8], seen: usize, over: bool, ended: bool) -> Record<'static> {
-        let opened = self.open_cell(&rest[..seen]);
-        match memchr::memchr2(b'\n', b'\r', &rest[opened..seen]) {
-            Some(at) => {
-                let end = opened + at;
-                match line_end(rest, end, ended) {
-                    Some(next) => Record::Unclosed {
-                        end,
-                        next,
-                        lines: line_ends(&rest[..end]) + 1,
-                    },
-                    None => Record::Incomplete,
-                }
-            }
-            // One line alone is over the cap: that says more than its open quote.
-            None if over => Record::TooLong { skip: seen },
-            None => Record::Unclosed {
-                end: seen,
-                next: seen,
-                lines: line_ends(&rest[..seen]) + 1,
-            },
-        }
-    }
-
     /// Where the cell begins that is not over at the end of `text`.
     fn open_cell(&mut self, text: &[u8]) -> usize {
         let mut cell = 0;
@@ -200,6 +187,76 @@ impl Quoted {
         }
         self.restart();
         cell
+    }
+}
+
+/// The record up to the end of the line in which `cell` begins, the one whose quote opens in vain.
+fn unclosed(rest: &[u8], cell: usize, seen: usize, over: bool, ended: bool) -> Record<'static> {
+    match memchr::memchr2(b'\n', b'\r', &rest[cell..seen]) {
+        Some(at) => {
+            let end = cell + at;
+            match line_end(rest, end, ended) {
+                Some(next) => Record::Unclosed {
+                    end,
+                    next,
+                    lines: line_ends(&rest[..end]) + 1,
+                },
+                None => Record::Incomplete,
+            }
+        }
+        // One line alone is over the cap: that says more than its open quote.
+        None if over => Record::TooLong { skip: seen },
+        None if !ended => Record::Incomplete,
+        None => Record::Unclosed {
+            end: seen,
+            next: seen,
+            lines: line_ends(&rest[..seen]) + 1,
+        },
+    }
+}
+
+/// What tells cells apart.
+#[derive(Debug, Clone, Copy)]
+struct Format {
+    delimiter: u8,
+    quote: u8,
+}
+
+impl Format {
+    /// Where the first cell of the first record begins whose closing quote does not close it (`"5" pipe`). Blanks behind
+    /// a quote are no text. `None` as well when `text` ends before that can be told.
+    fn misquoted(self, text: &[u8]) -> Option<usize> {
+        let mut cell = 0;
+        loop {
+            let behind = if *text.get(cell)? == self.quote {
+                let mut behind = self.closing(text, cell + 1)? + 1;
+                while self.delimiter != b' ' && text.get(behind) == Some(&b' ') {
+                    behind += 1;
+                }
+                let next = *text.get(behind)?;
+                if !(next == self.delimiter || matches!(next, b'\n' | b'\r')) {
+                    return Some(cell);
+                }
+                behind
+            } else {
+                cell + memchr::memchr3(self.delimiter, b'\n', b'\r', &text[cell..])?
+            };
+            if text[behind] != self.delimiter {
+                return None;
+            }
+            cell = behind + 1;
+        }
+    }
+
+    /// The quote that closes the one before `from`. A doubled one is text.
+    fn closing(self, text: &[u8], mut from: usize) -> Option<usize> {
+        loop {
+            let at = from + memchr::memchr(self.quote, &text[from..])?;
+            if text.get(at + 1) != Some(&self.quote) {
+                return Some(at);
+            }
+            from = at + 2;
+        }
     }
 }
 

@@ -6,9 +6,10 @@
 //! quotes is written back, unquoted, over itself.
 //!
 //! Every byte is looked at a bounded number of times. The one place that goes back is a quote that never
-//! closes, which is given up after `record_bytes`: reading goes on after the line that opened it. From
-//! inside that quote every later run of quotes was even, so read from outside none of them opens a cell
-//! that stays open; the text that was looked at in vain is therefore read once more and no oftener.
+//! closes, which is given up after `record_bytes`, or that closes where its cell does not end: reading goes on after
+//! the line that opened it. From inside that quote every run of quotes before its end was even, so read from outside
+//! none of them opens a cell that stays open; the text that was looked at in vain is therefore read once more and no
+//! oftener.
 
 use std::io::Read;
 

@@ -149,10 +149,29 @@ fn quotes_are_removed_and_unclosed_ones_cost_their_line() {
     let cases: &[(&str, &[u8], &[Row])] = &[
         (
             "quotes",
-            b"\"a,\"\"b\"\"\",\"\"\n\"x\"y,z\"w\"",
+            b"\"a,\"\"b\"\"\",\"\"\n\"x\" ,z\"w\"",
             &[
                 row(Cells, 1, 0, &["a,\\\"b\\\"", ""]),
-                row(Cells, 2, 13, &["xy", "z\\\"w\\\""]),
+                row(Cells, 2, 13, &["x ", "z\\\"w\\\""]),
+            ],
+        ),
+        (
+            "text behind a closing quote",
+            b"a,\"5\" pipe\",b\n\"x\"y\nc",
+            &[
+                row(UnclosedQuote, 1, 0, &["a,\\\"5\\\" pipe\\\",b"]),
+                row(UnclosedQuote, 2, 14, &["\\\"x\\\"y"]),
+                row(Cells, 3, 19, &["c"]),
+            ],
+        ),
+        (
+            "two stray quotes do not swallow what is between them",
+            b"1,\"a,x\n2,b,y\n3,\"c,z\n4,d,\"w\"\n",
+            &[
+                row(UnclosedQuote, 1, 0, &["1,\\\"a,x"]),
+                row(Cells, 2, 7, &["2", "b", "y"]),
+                row(UnclosedQuote, 3, 13, &["3,\\\"c,z"]),
+                row(Cells, 4, 20, &["4", "d", "w"]),
             ],
         ),
         (

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use filejobs_core::TableSchema;
-use filejobs_core::schema::value::Parse;
+use filejobs_core::schema::value::{Native, Parse};
 use filejobs_core::schema::{Kind, Typed};
 
 use crate::batch::{RawBatch, RowKind};
@@ -114,7 +114,7 @@ impl Keys {
                     let cell = cells.start + column;
                     cell < cells.end
                         && !scratch.dirty.contains(cell)
-                        && self.push_value(*column, raw.text(cell as usize), &mut scratch.bytes)
+                        && self.push_value(*column, raw, cell as usize, &mut scratch.bytes)
                 });
                 if complete {
                     visit(row_number, index, self.hash(&scratch.bytes))?;
@@ -130,8 +130,13 @@ impl Keys {
     }
 
     /// Appends what is compared of a cell; false when it has no value.
-    fn push_value(&self, column: u32, text: &[u8], out: &mut Vec<u8>) -> bool {
+    fn push_value(&self, column: u32, raw: &RawBatch, cell: usize, out: &mut Vec<u8>) -> bool {
         let column = &self.columns[column as usize];
+        let text = raw.text(cell);
+        let native = match self.places {
+            Places::Sheet { .. } => raw.native(cell),
+            Places::Text | Places::Transcoded => Native::Text,
+        };
         if column.missing.contains(text) {
             return false;
         }
@@ -144,17 +149,23 @@ impl Keys {
                 out.extend_from_slice(text);
                 rules.format.accepts(text)
             }
-            Kind::Integer(typed) => push_typed(column, typed, text, out, i64::to_le_bytes),
-            Kind::Number(typed) => push_typed(column, typed, text, out, |value| {
+            Kind::Integer(typed) => {
+                push_typed(column, typed, (text, native), out, i64::to_le_bytes)
+            }
+            Kind::Number(typed) => push_typed(column, typed, (text, native), out, |value| {
                 // Both zeros are one value, and so is every NaN.
                 let value = if value == 0.0 { 0.0 } else { value };
                 let value = if value.is_nan() { f64::NAN } else { value };
                 value.to_bits().to_le_bytes()
             }),
-            Kind::Boolean(typed) => push_typed(column, typed, text, out, |v| [u8::from(v)]),
-            Kind::Date(typed) => push_typed(column, typed, text, out, i32::to_le_bytes),
-            Kind::Time(typed) => push_typed(column, typed, text, out, i64::to_le_bytes),
-            Kind::Datetime(typed) => push_typed(column, typed, text, out, i64::to_le_bytes),
+            Kind::Boolean(typed) => {
+                push_typed(column, typed, (text, native), out, |v| [u8::from(v)])
+            }
+            Kind::Date(typed) => push_typed(column, typed, (text, native), out, i32::to_le_bytes),
+            Kind::Time(typed) => push_typed(column, typed, (text, native), out, i64::to_le_bytes),
+            Kind::Datetime(typed) => {
+                push_typed(column, typed, (text, native), out, i64::to_le_bytes)
+            }
         }
     }
 }
@@ -162,7 +173,7 @@ impl Keys {
 fn push_typed<P: Parse, const N: usize>(
     column: &Column,
     typed: &Typed<P>,
-    text: &[u8],
+    (text, native): (&[u8], Native),
     out: &mut Vec<u8>,
     bytes: impl Fn(P::Value) -> [u8; N],
 ) -> bool {
@@ -170,7 +181,7 @@ fn push_typed<P: Parse, const N: usize>(
     if column.missing.contains(text) {
         return false;
     }
-    let value = typed.text.parse(text);
+    let value = typed.text.parse_native(text, native);
     out.extend(value.map(bytes).into_iter().flatten());
     value.is_some()
 }

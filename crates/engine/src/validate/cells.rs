@@ -86,8 +86,8 @@ pub(crate) struct Pass<'a> {
     /// Its place in the file, from 0, and how many columns there are.
     pub(crate) index: u32,
     pub(crate) width: usize,
-    /// Whether an absent cell is an empty one.
-    pub(crate) absent_is_empty: bool,
+    /// Whether the rows are a sheet's: an absent cell is an empty one, and cells may hold more than text.
+    pub(crate) in_sheet: bool,
 }
 
 impl Pass<'_> {
@@ -128,7 +128,7 @@ impl Pass<'_> {
                 let value = if missing_first && self.is_missing(cell, text) {
                     None
                 } else {
-                    typed.text.parse(text)
+                    self.parse(typed, cell, text)
                 };
                 match value {
                     Some(value) => {
@@ -147,7 +147,7 @@ impl Pass<'_> {
             if self.is_missing(cell, text) {
                 return self.no_value(row, cell, found);
             }
-            match typed.text.parse(text) {
+            match self.parse(typed, cell, text) {
                 Some(value) => {
                     slots[(row - from) as usize] = value;
                     self.constraints(typed, row, value, found);
@@ -155,6 +155,15 @@ impl Pass<'_> {
                 None => self.no_value(row, cell, found),
             }
         });
+    }
+
+    #[inline]
+    fn parse<P: Parse>(self, typed: &Typed<P>, cell: usize, text: &[u8]) -> Option<P::Value> {
+        if self.in_sheet {
+            typed.text.parse_native(text, self.raw.native(cell))
+        } else {
+            typed.text.parse(text)
+        }
     }
 
     #[inline]
@@ -256,7 +265,7 @@ impl Pass<'_> {
         for row in &self.survey.irregular {
             let cell = row.cell + self.index;
             if self.index >= row.cells {
-                if self.absent_is_empty {
+                if self.in_sheet {
                     self.empty(row.row, found);
                 }
             } else if !self.survey.dirty.contains(cell) {

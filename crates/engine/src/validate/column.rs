@@ -151,6 +151,9 @@ fn type_message(kind: &Kind, field: &Field) -> Option<String> {
             }
             StringFormat::Binary => "expected Base64 text".to_owned(),
         },
+        Kind::Integer(typed) if typed.text.0.takes_only_kept() => format!(
+            "expected a whole number of at most 64 bits without leading zeros or plus sign, such as 42; {INFERRED}"
+        ),
         Kind::Integer(_) => "expected a whole number of at most 64 bits, such as 42".to_owned(),
         Kind::Number(typed) => number_message(&typed.text, field),
         Kind::Boolean(typed) => {
@@ -173,7 +176,15 @@ fn type_message(kind: &Kind, field: &Field) -> Option<String> {
     Some(text)
 }
 
+/// Why text is refused that the same type takes where a schema asks for it.
+const INFERRED: &str = "the type was inferred from the first rows; send a schema if it is another";
+
 fn number_message(text: &NumberText, field: &Field) -> String {
+    if text.takes_only_kept() {
+        return format!(
+            "expected a number that 64 bits keep, without leading zeros or plus sign, such as 12.5; {INFERRED}"
+        );
+    }
     let decimal = field.decimal_char.as_deref().unwrap_or(".");
     let others = if text.takes_non_finite() {
         ", NaN, INF or -INF"
@@ -186,6 +197,9 @@ fn number_message(text: &NumberText, field: &Field) -> String {
 fn temporal_message(what: &str, example: &str, format: &TemporalFormat) -> String {
     match format {
         TemporalFormat::Iso => format!("expected {what} that exists, written as {example}"),
+        TemporalFormat::IsoKept => format!(
+            "expected {what} that exists, no finer than microseconds, written as {example}; {INFERRED}"
+        ),
         TemporalFormat::Any => {
             format!(
                 "expected {what} that exists, in a notation that cannot be misread, such as {example}"

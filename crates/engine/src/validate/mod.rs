@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_schema::{Field as ArrowField, Schema as ArrowSchema, SchemaRef};
-use filejobs_core::report::Layout;
-use filejobs_core::schema::SchemaProblem;
+use filejobs_core::report::{Facts, Layout};
 use filejobs_core::schema::value::TextSet;
+use filejobs_core::schema::{Rules, SchemaProblem};
 use filejobs_core::{Failure, FailureCode, Limits, TableSchema};
 
 use crate::batch::{RawBatch, RowKind};
@@ -75,12 +75,38 @@ impl Validator {
         places: Places,
         limits: &Limits,
     ) -> Result<Self, Failure> {
-        let mut rules: Vec<_> = schema
+        let rules = schema
             .rules(limits)
-            .map_err(|problems| unusable(&problems))?
-            .into_iter()
-            .map(Some)
-            .collect();
+            .map_err(|problems| unusable(&problems))?;
+        Self::with_rules(rules, schema, layout, places, limits)
+    }
+
+    /// The same for a schema that may have been inferred from the file's first rows. Then a cell further down is of its
+    /// column's type only if nothing of its text is lost: see [`Rules::only_kept`].
+    pub(crate) fn of(facts: &Facts, places: Places, limits: &Limits) -> Result<Self, Failure> {
+        let (Some(layout), Some(schema)) = (&facts.layout, &facts.schema) else {
+            return Err(Failure::new(
+                FailureCode::InvariantBroken,
+                "A file is to be checked without a layout or a schema; please report this as a defect.",
+            ));
+        };
+        let mut rules = schema
+            .rules(limits)
+            .map_err(|problems| unusable(&problems))?;
+        if facts.schema_inferred {
+            rules = rules.into_iter().map(Rules::only_kept).collect();
+        }
+        Self::with_rules(rules, schema, layout, places, limits)
+    }
+
+    fn with_rules(
+        rules: Vec<Rules>,
+        schema: &TableSchema,
+        layout: &Layout,
+        places: Places,
+        limits: &Limits,
+    ) -> Result<Self, Failure> {
+        let mut rules: Vec<_> = rules.into_iter().map(Some).collect();
         let missing = TextSet::new(&schema.missing_values);
         let first_column = match places {
             Places::Text | Places::Transcoded => 0,
@@ -190,7 +216,7 @@ impl Validator {
         let width = self.columns.len();
         checked.clear(width);
         let mut survey = std::mem::take(&mut checked.scratch.survey);
-        survey.take(raw, rows, width, self.places, checked);
+        survey.take(raw, rows, &self.columns, self.places, checked);
         checked.scratch.survey = survey;
         self.type_cells(raw, checked);
         self.empty_keys(raw, checked);
@@ -228,7 +254,7 @@ impl Validator {
                 column,
                 index: index as u32,
                 width: self.columns.len(),
-                absent_is_empty: matches!(self.places, Places::Sheet { .. }),
+                in_sheet: matches!(self.places, Places::Sheet { .. }),
             };
             pass.run(&mut slots[index], &mut found);
             checked.tallies[index].empty += found.empty;

@@ -8,6 +8,7 @@ use filejobs_core::export;
 use filejobs_core::finding::RAW_VALUE_CHARS;
 use filejobs_core::schema::Kind;
 use filejobs_core::schema::value::Parse;
+use filejobs_core::schema::value::number::IntegerText;
 
 use super::cells::trimmed;
 use super::checked::Checked;
@@ -230,11 +231,18 @@ impl Render<'_> {
     }
 }
 
-/// Whether a cell that looks like a formula is a number as its column writes them (`-1,5`).
+/// Whether a cell that looks like a formula is a number as its column writes them (`-1,5`), without anything around it:
+/// `=HYPERLINK("…","5")` holds a number, too.
 fn is_number_of(column: &Column, text: &[u8]) -> bool {
     match column.rules.as_ref().map(|rules| &rules.kind) {
-        Some(Kind::Number(typed)) => typed.text.parse(trimmed(text)).is_some_and(f64::is_finite),
-        Some(Kind::Integer(typed)) => typed.text.parse(trimmed(text)).is_some(),
+        Some(Kind::Number(typed)) => {
+            let number = typed.text.bare().parse(trimmed(text));
+            number.is_some_and(f64::is_finite)
+        }
+        Some(Kind::Integer(typed)) => {
+            let bare = IntegerText(typed.text.0.bare());
+            bare.parse(trimmed(text)).is_some()
+        }
         _ => false,
     }
 }

@@ -6,6 +6,7 @@ use filejobs_core::report::ColumnTally;
 
 use super::Places;
 use super::checked::Checked;
+use super::column::Column;
 use super::dirty::Dirty;
 use super::problem::{Problem, WHOLE_ROW, What};
 use crate::batch::{RawBatch, RowKind};
@@ -60,15 +61,21 @@ pub(crate) struct Survey {
 
 impl Survey {
     /// Looks at `rows` of `raw`, or the first of them when their cells are too many at once. Tells `checked` what is
-    /// wrong with whole rows, with cells that are absent or too many, and with cells that are no text.
+    /// wrong with whole rows, with cells that are absent or too many, and with cells that are no text, unless they stand
+    /// in one of the `columns` that the schema does not know.
     pub(crate) fn take(
         &mut self,
         raw: &RawBatch,
         rows: Range<usize>,
-        width: usize,
+        columns: &[Column],
         places: Places,
         checked: &mut Checked,
     ) {
+        let width = columns.len();
+        let is_unknown = |column: u32| {
+            let column = columns.get(column as usize);
+            column.is_some_and(|column| column.rules.is_none())
+        };
         self.spans.clear();
         self.irregular.clear();
         self.first_cell.clear();
@@ -113,7 +120,7 @@ impl Survey {
                 };
                 self.irregular(irregular, raw, width, places, checked);
                 if row.kind == RowKind::Cells {
-                    for (at, what) in of_row {
+                    for (at, what) in of_row.iter().filter(|(at, _)| !is_unknown(at - cell)) {
                         checked.problem(Problem::new(index, at - cell, *what));
                     }
                 }

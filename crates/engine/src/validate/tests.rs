@@ -534,3 +534,18 @@ fn a_key_of_several_columns_is_empty_when_all_of_them_are() {
         ]
     );
 }
+
+#[test]
+fn a_formula_around_a_number_is_made_text_in_what_is_rejected() {
+    let validator = validator(
+        r#"{"fields": [{"name": "a", "type": "number", "bareNumber": false, "constraints": {"maximum": 1}}]}"#,
+    );
+    let raw = batch(&[&["=cmd|'/C calc'!A5"], &["-5 EUR"], &["+5"]]);
+    let checked = check(&validator, &raw);
+    let rejected = String::from_utf8_lossy(&checked.rejected).into_owned();
+    let cells: Vec<_> = rejected
+        .lines()
+        .filter_map(|line| line.split(',').next())
+        .collect();
+    assert_eq!(cells, ["'=cmd|'/C calc'!A5", "+5"]);
+}

@@ -116,6 +116,16 @@ fn unclosed_quotes() {
         1,
         &[(2, 4, Some(20), "type-error", Some(1))],
     );
+    expect(
+        "one that another row's quote closes",
+        b"id,name\n1,\"a\n2,b\n3,\"c\n4,d\n",
+        2,
+        2,
+        &[
+            (1, 2, Some(8), "unclosed-quote", None),
+            (3, 4, Some(17), "unclosed-quote", None),
+        ],
+    );
     assert_eq!(failure(&Job::new("id,\"name\n1,a\n")), "BROKEN_HEADER");
 }
 
@@ -285,4 +295,55 @@ fn text_that_calls_itself_csv() {
             text.lines().count() as u64 - 1
         );
     }
+}
+
+/// A type that the first rows gave a column takes nothing that would be changed further down.
+#[test]
+fn a_name_below_inferred_numbers_is_told() {
+    let mut job =
+        Job::new("zip,price\n90210,1\n12345,1.5\n02134,2\n+4930,1.234567890123456789\n501,2\n");
+    job.limits.batch_rows = 2;
+    let outcome = every_way(&job);
+    assert_eq!(
+        found(&outcome),
+        [
+            (3, 4, Some(28), "type-error", Some(1)),
+            (4, 5, Some(36), "type-error", Some(1)),
+            (4, 5, Some(36), "type-error", Some(2)),
+        ]
+    );
+    assert_eq!(counts(&outcome), (3, 2));
+}
+
+#[test]
+fn columns_that_the_schema_does_not_know_cost_no_rows() {
+    expect(
+        "a NUL beside the known columns",
+        b"id,name,note\n1,a,x\0y\n2,b\0,z\n",
+        1,
+        1,
+        &[
+            (0, 1, Some(0), "extra-label", Some(3)),
+            (2, 3, Some(21), "encoding-error", Some(2)),
+        ],
+    );
+}
+
+#[test]
+fn an_inferred_schema_fits_its_own_file() {
+    let job = Job::new("id,,value\n1,x,2\n");
+    let schema = r#"{"fields": [{"name": "id"}, {"name": "column_2"}, {"name": "value"}]}"#;
+    for job in [job.clone(), job.schema(schema)] {
+        let outcome = every_way(&job);
+        assert_eq!(outcome.failure, None);
+        assert_eq!(found(&outcome), [(0, 1, Some(0), "blank-label", Some(2))]);
+    }
+}
+
+#[test]
+fn the_quote_that_was_asked_for_is_no_delimiter() {
+    let job = Job::new("|id|,|name|\n|1|,|ann|\n|2|,|bob|\n").schema(ID_AND_NAME);
+    let outcome = every_way(&job.options(r#"{"quote": "|"}"#));
+    assert_eq!(outcome.failure, None);
+    assert_eq!(counts(&outcome), (2, 0));
 }

@@ -1,6 +1,6 @@
 //! Truth values.
 
-use super::{Parse, TextSet};
+use super::{Native, Parse, TextSet};
 
 /// Texts of `true` where the schema says nothing, as in Table Schema.
 pub const TRUE_VALUES: [&str; 4] = ["true", "True", "TRUE", "1"];
@@ -36,6 +36,14 @@ impl Parse for BooleanText {
             Some(false)
         } else {
             None
+        }
+    }
+
+    #[inline]
+    fn parse_native(&self, text: &[u8], native: Native) -> Option<bool> {
+        match native {
+            Native::Boolean => Some(text == b"true"),
+            Native::Text | Native::Number | Native::Moment => self.parse(text),
         }
     }
 }

@@ -17,6 +17,23 @@ pub trait Parse {
 
     /// The value of `text`, or `None` when it is not of the type.
     fn parse(&self, text: &[u8]) -> Option<Self::Value>;
+
+    /// The same for a cell of a workbook that holds what `native` says and no text; `text` is how we write that. The
+    /// notations that the column has for text say nothing of it.
+    fn parse_native(&self, text: &[u8], native: Native) -> Option<Self::Value>;
+}
+
+/// What a cell of a workbook holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Native {
+    /// Text, or nothing.
+    Text,
+    /// A number: digits with `.` before the fraction.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A day, a time of day, or both: ISO 8601.
+    Moment,
 }
 
 /// A value that can be compared with the bounds and the `enum` of its column.

@@ -2,10 +2,11 @@
 //!
 //! Accepted: an optional sign, digits with any number of leading zeros, for floats a fraction and an
 //! exponent (`1`, `-7.50`, `.5`, `5.`, `1e-3`, `007`). Not accepted: `1_000`, hexadecimal, two signs,
-//! and anything past 64 bits: an integer that does not fit and a float that would become infinite are
-//! no values rather than rounded ones. A float too small to be told from zero is 0.
+//! and anything past 64 bits: an integer that does not fit, a whole number that no float is and a float that
+//! would become infinite are no values rather than rounded ones. A float too small to be told from zero is 0; what
+//! stands behind its 17th significant digit no float can hold.
 
-use super::Parse;
+use super::{Native, Parse};
 
 /// How numbers are written in one column.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct NumberText {
     non_finite: bool,
     /// Nothing above differs from the default: the text can be parsed as it stands.
     plain: bool,
+    /// Text that its value does not keep is no number.
+    only_kept: bool,
 }
 
 impl Default for NumberText {
@@ -36,7 +39,33 @@ impl NumberText {
             group: group.as_bytes().into(),
             bare,
             non_finite,
+            only_kept: false,
         }
+    }
+
+    /// Takes only text that its value keeps: no leading zero, no plus sign, no more digits than a float has. For a
+    /// column that was taken for numbers by its first cells.
+    #[must_use]
+    pub fn only_kept(self) -> Self {
+        Self {
+            only_kept: true,
+            ..self
+        }
+    }
+
+    /// The same without anything around the number.
+    #[must_use]
+    pub fn bare(&self) -> Self {
+        Self {
+            bare: true,
+            ..self.clone()
+        }
+    }
+
+    /// Whether only text that its value keeps is taken.
+    #[must_use]
+    pub fn takes_only_kept(&self) -> bool {
+        self.only_kept
     }
 
     /// Whether `NaN` and `INF` are numbers here.
@@ -56,27 +85,29 @@ impl NumberText {
         };
         let mut out = Vec::with_capacity(text.len());
         let mut rest = text;
-        let mut whole = true;
+        let mut groups = Groups::default();
         while let Some(&first) = rest.first() {
             if !self.group.is_empty() && rest.starts_with(&self.group) {
+                groups.next()?;
                 rest = &rest[self.group.len()..];
-                // Between digits of the whole part only.
-                let between = out.last().is_some_and(u8::is_ascii_digit)
-                    && rest.first().is_some_and(u8::is_ascii_digit);
-                if !(whole && between) {
-                    return None;
-                }
             } else if rest.starts_with(&self.decimal) {
+                groups.end()?;
                 out.push(b'.');
-                whole = false;
                 rest = &rest[self.decimal.len()..];
             } else if first == b'.' {
                 return None;
             } else {
+                if first.is_ascii_digit() {
+                    groups.digits += 1;
+                } else if !out.is_empty() {
+                    // An exponent, or nothing that is a number.
+                    groups.end()?;
+                }
                 out.push(first);
                 rest = &rest[1..];
             }
         }
+        groups.end()?;
         Some(out)
     }
 
@@ -95,12 +126,84 @@ impl NumberText {
         let Some(start) = (0..text.len()).find(|&at| begins(at)) else {
             return text;
         };
-        if text[..start].contains(&b'-') {
-            // `-$5`: without its sign the number would be another one.
+        let end = text.iter().rposition(u8::is_ascii_digit);
+        let end = end.map_or(text.len(), |last| last + 1);
+        let (before, behind) = (&text[..start], &text[end..]);
+        // `100,-` says that there are no cents.
+        let behind = match behind.strip_prefix(&*self.decimal) {
+            Some([b'-', behind @ ..]) => behind,
+            _ => behind,
+        };
+        if is_negated(before, behind) {
             return text;
         }
-        let end = text.iter().rposition(u8::is_ascii_digit);
-        &text[start..end.map_or(text.len(), |last| last + 1)]
+        &text[start..end]
+    }
+}
+
+/// Whether what stands around a number makes a negative one of it, as in `-$5`, `5.00-`, `\u{2212}5` and `(5.00)`: without
+/// it the number would be another one.
+fn is_negated(before: &[u8], behind: &[u8]) -> bool {
+    let has_sign = |text: &[u8]| {
+        let text = String::from_utf8_lossy(text);
+        let mut last = ' ';
+        let mut rest = text.chars().peekable();
+        while let Some(c) = rest.next() {
+            let within_a_word =
+                last.is_alphabetic() && rest.peek().is_some_and(|c| c.is_alphabetic());
+            if SIGNS.contains(&c) && !within_a_word {
+                return true;
+            }
+            last = c;
+        }
+        false
+    };
+    let opened = before.iter().rfind(|b| matches!(b, b'(' | b')')) == Some(&b'(');
+    opened && behind.contains(&b')') || has_sign(before) || has_sign(behind)
+}
+
+/// Hyphens, dashes and minus signs.
+const SIGNS: [char; 10] = [
+    '-', '\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2015}', '\u{2212}',
+    '\u{fe63}', '\u{ff0d}',
+];
+
+/// The digits of a whole part in groups: three behind the last group character, two or three in all groups before,
+/// the first of which may be shorter (`1,234,567`, `12,34,567`). Any other place is that of a decimal character as others
+/// write it: `1,5` is not 15.
+#[derive(Debug, Default)]
+struct Groups {
+    /// Since the last group character, or the beginning.
+    digits: usize,
+    /// Group characters so far.
+    count: usize,
+    /// Digits of each group between the first and the last.
+    middle: Option<usize>,
+    /// The whole part is over.
+    ended: bool,
+}
+
+impl Groups {
+    /// A group character.
+    fn next(&mut self) -> Option<()> {
+        let fits = match (self.count, self.middle) {
+            (0, _) => (1..=3).contains(&self.digits),
+            (_, None) => (2..=3).contains(&self.digits),
+            (_, Some(digits)) => digits == self.digits,
+        };
+        if self.count > 0 {
+            self.middle = Some(self.digits);
+        }
+        self.count += 1;
+        self.digits = 0;
+        (fits && !self.ended).then_some(())
+    }
+
+    /// The end of the whole part.
+    fn end(&mut self) -> Option<()> {
+        let fits = self.ended || self.count == 0 || self.digits == 3;
+        self.ended = true;
+        fits.then_some(())
     }
 }
 
@@ -113,10 +216,20 @@ impl Parse for IntegerText {
 
     #[inline]
     fn parse(&self, text: &[u8]) -> Option<i64> {
-        if self.0.plain {
+        if self.0.only_kept && is_name(text) {
+            None
+        } else if self.0.plain {
             integer(text)
         } else {
             integer(&self.0.normalised(text)?)
+        }
+    }
+
+    #[inline]
+    fn parse_native(&self, text: &[u8], native: Native) -> Option<i64> {
+        match native {
+            Native::Number => integer(text),
+            Native::Text | Native::Boolean | Native::Moment => self.parse(text),
         }
     }
 }
@@ -126,7 +239,9 @@ impl Parse for NumberText {
 
     #[inline]
     fn parse(&self, text: &[u8]) -> Option<f64> {
-        let value = if self.plain {
+        let value = if self.only_kept && (is_name(text) || !survives(text)) {
+            None
+        } else if self.plain {
             float(text)
         } else {
             self.normalised(text).and_then(|text| float(&text))
@@ -134,6 +249,14 @@ impl Parse for NumberText {
         match value {
             None if self.non_finite => non_finite(text),
             value => value,
+        }
+    }
+
+    #[inline]
+    fn parse_native(&self, text: &[u8], native: Native) -> Option<f64> {
+        match native {
+            Native::Number => float(text),
+            Native::Text | Native::Boolean | Native::Moment => self.parse(text),
         }
     }
 }
@@ -150,13 +273,78 @@ pub fn integer(text: &[u8]) -> Option<i64> {
     atoi_simd::parse::<i64, true, false>(digits).ok()
 }
 
-/// A finite float in plain text.
+/// A finite float in plain text; of a whole number only the very same.
 #[inline]
 #[must_use]
 pub fn float(text: &[u8]) -> Option<f64> {
+    nearest(text).filter(|value| text.len() <= EXACT_DIGITS || !is_rounded_whole(text, *value))
+}
+
+/// The finite float that is nearest to a number in plain text.
+#[inline]
+#[must_use]
+pub fn nearest(text: &[u8]) -> Option<f64> {
     // The parser takes `inf`, `infinity` and `nan`, too; all are infinite or not a number.
     let value = fast_float2::parse::<f64, _>(text).ok()?;
     value.is_finite().then_some(value)
+}
+
+/// Every whole number of so many digits is a float.
+const EXACT_DIGITS: usize = 15;
+
+/// Whether `text` is a whole number, digits and a sign, and another one than its float. A float past 2^53 is written in
+/// full or, as most programs do, with zeros for the digits that it does not need to be told from its neighbours.
+#[cold]
+fn is_rounded_whole(text: &[u8], value: f64) -> bool {
+    let digits = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+"));
+    let digits = digits.unwrap_or(text);
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
+    let digits = digits
+        .iter()
+        .position(|b| *b != b'0')
+        .map(|at| &digits[at..]);
+    let Some(digits) = digits else { return false };
+    let value = value.abs();
+    format!("{value:.0}").as_bytes() != digits && value.to_string().as_bytes() != digits
+}
+
+/// Whether a number in this text names something: `007` and `+49 30` are not the numbers that they are written with.
+#[inline]
+#[must_use]
+pub fn is_name(text: &[u8]) -> bool {
+    matches!(
+        text,
+        [b'+', ..] | [b'0', b'0'..=b'9', ..] | [b'-', b'0', b'0'..=b'9', ..]
+    )
+}
+
+/// Whether a float keeps all digits of this text. One with an exponent was a float before it was text.
+#[inline]
+#[must_use]
+pub fn survives(text: &[u8]) -> bool {
+    text.len() <= EXACT_DIGITS || keeps_digits(text)
+}
+
+#[cold]
+fn keeps_digits(text: &[u8]) -> bool {
+    if text.iter().any(|b| matches!(b, b'e' | b'E')) {
+        return true;
+    }
+    let Some(value) = float(text) else {
+        return false;
+    };
+    let significant = |text: &[u8]| {
+        let digits = text.iter().copied().filter(u8::is_ascii_digit);
+        let mut digits: Vec<u8> = digits.skip_while(|b| *b == b'0').collect();
+        let kept = digits.iter().rposition(|b| *b != b'0');
+        digits.truncate(kept.map_or(0, |last| last + 1));
+        digits
+    };
+    let written = format!("{value:e}");
+    let (written, _exponent) = written.split_once('e').unwrap_or((&written, ""));
+    significant(text) == significant(written.as_bytes())
 }
 
 fn non_finite(text: &[u8]) -> Option<f64> {
@@ -234,6 +422,19 @@ mod tests {
             ("1.7976931348623157e308", Some(f64::MAX)),
             ("1e400", None),
             ("-1e400", None),
+            ("9007199254740992", Some(9_007_199_254_740_992.0)),
+            ("-0009007199254740992", Some(-9_007_199_254_740_992.0)),
+            ("9007199254740993", None),
+            ("+9007199254740993", None),
+            ("12345678901234567890", None),
+            (
+                "1180591620717411303424",
+                Some(1_180_591_620_717_411_303_424.0),
+            ),
+            ("1180591620717411303425", None),
+            ("12345678901234567000", Some(12_345_678_901_234_567_168.0)),
+            ("0000000000000000000", Some(0.0)),
+            ("1.234567890123456789", Some(1.234_567_890_123_456_7)),
             ("NaN", None),
             ("nan", None),
             ("inf", None),
@@ -265,6 +466,19 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_a_workbook_have_no_notation() {
+        let german = NumberText::new(",", ".", true, false);
+        assert_eq!(german.parse(b"1.234"), Some(1234.0));
+        assert_eq!(german.parse_native(b"1.234", Native::Text), Some(1234.0));
+        assert_eq!(german.parse_native(b"1.234", Native::Number), Some(1.234));
+        assert_eq!(german.parse_native(b"12.5", Native::Number), Some(12.5));
+        assert_eq!(
+            IntegerText(german).parse_native(b"1.234", Native::Number),
+            None
+        );
+    }
+
+    #[test]
     fn groups_and_decimal_characters() {
         let german = NumberText::new(",", ".", true, false);
         let french = NumberText::new(",", "\u{a0}", true, false);
@@ -278,7 +492,17 @@ mod tests {
             (&german, "1..000", None),
             (&german, "1.", None),
             (&french, "12\u{a0}345,5", Some(12_345.5)),
+            (&german, "12.34", None),
+            (&german, "1.2345", None),
+            (&german, "1234.567", None),
+            (&german, "-12.345e1", Some(-123_450.0)),
             (&english, "1,00,000", Some(100_000.0)),
+            (&english, "12,34,56,789", Some(123_456_789.0)),
+            (&english, "1,5", None),
+            (&english, "1,234,56,789", None),
+            (&english, "1,000,00", None),
+            (&english, "1,000.5,0", None),
+            (&english, "-1,000.25", Some(-1000.25)),
             (&english, ",5", None),
             (&english, "1,", None),
             (&english, "1.000,5", None),
@@ -289,6 +513,39 @@ mod tests {
     }
 
     #[test]
+    fn a_column_of_numbers_by_its_first_cells_takes_no_names() {
+        let number = NumberText::default().only_kept();
+        let integer = IntegerText(number.clone());
+        for text in ["007", "-01", "+49", "00"] {
+            assert_eq!(integer.parse(text.as_bytes()), None, "{text}");
+            assert_eq!(number.parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(number.parse(b"1.234567890123456789"), None);
+        assert_eq!(number.parse(b"-0.5"), Some(-0.5));
+        assert_eq!(integer.parse(b"-10"), Some(-10));
+        assert_eq!(integer.parse(b"0"), Some(0));
+    }
+
+    #[test]
+    fn what_a_float_keeps_and_what_it_loses() {
+        for (text, kept) in [
+            ("0.1", true),
+            ("123456789012.345", true),
+            ("0.000000000000000000001", true),
+            ("1.500000000000000000", true),
+            ("-1.000000000000000056e-01", true),
+            ("0.30000000000000004", true),
+            ("0", true),
+            ("-100000000000000000000", true),
+            ("1.234567890123456789", false),
+            ("0.100000000000000006", false),
+            ("9007199254740993", false),
+        ] {
+            assert_eq!(survives(text.as_bytes()), kept, "{text}");
+        }
+    }
+
+    #[test]
     fn text_around_a_number_where_it_may_stand() {
         let loose = NumberText::new(",", ".", false, false);
         for (text, value) in [
@@ -296,7 +553,17 @@ mod tests {
             ("€ -95,5", Some(-95.5)),
             ("EUR 1.000,50 netto", Some(1000.5)),
             ("-,5", Some(-0.5)),
+            ("100,- €", Some(100.0)),
+            ("5 (non-taxable)", Some(5.0)),
+            ("5 (net)", Some(5.0)),
+            ("(net) 5", Some(5.0)),
             ("-$5", None),
+            ("100,00-", None),
+            ("100,00 -", None),
+            ("(1.234,50)", None),
+            ("EUR (5)", None),
+            ("\u{2212}5", None),
+            ("\u{2013} 5", None),
             ("$-5", Some(-5.0)),
             ("none", None),
             ("5 of 6", None),

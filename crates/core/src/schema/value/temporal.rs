@@ -1,14 +1,14 @@
 //! Days, times of day, and instants.
 //!
 //! By default ISO 8601 as Table Schema has it: `2024-02-29`, `23:59:59`, `2024-02-29T23:59:59Z`. Seconds may
-//! have a fraction, of which microseconds are kept. An instant may have a blank for its `T` and an offset
+//! have a fraction, of which microseconds are kept; what is finer is cut. An instant may have a blank for its `T` and an offset
 //! for its `Z`; without an offset it is read as UTC. Days that no calendar has are no values.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::Offset;
 
-use super::Parse;
+use super::{Native, Parse};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
@@ -19,6 +19,8 @@ pub enum TemporalFormat {
     /// ISO 8601.
     #[default]
     Iso,
+    /// ISO 8601 with nothing finer than microseconds, so that all of the text is kept.
+    IsoKept,
     /// ISO 8601 and the common notations that cannot be misread: see [`ANY_DATES`] and [`ANY_TIMES`].
     Any,
     /// A pattern of `strptime`.
@@ -59,7 +61,7 @@ impl Parse for DateText {
     #[inline]
     fn parse(&self, text: &[u8]) -> Option<i32> {
         match &self.0 {
-            TemporalFormat::Iso => iso_date(text),
+            TemporalFormat::Iso | TemporalFormat::IsoKept => iso_date(text),
             TemporalFormat::Any => iso_date(text).or_else(|| {
                 ANY_DATES
                     .iter()
@@ -68,6 +70,14 @@ impl Parse for DateText {
             TemporalFormat::Pattern(pattern) => {
                 Some(days(broken_down(pattern, text)?.to_date().ok()?))
             }
+        }
+    }
+
+    #[inline]
+    fn parse_native(&self, text: &[u8], native: Native) -> Option<i32> {
+        match native {
+            Native::Moment => iso_date(text).or_else(|| self.parse(text)),
+            Native::Text | Native::Number | Native::Boolean => self.parse(text),
         }
     }
 }
@@ -79,6 +89,7 @@ impl Parse for TimeText {
     fn parse(&self, text: &[u8]) -> Option<i64> {
         match &self.0 {
             TemporalFormat::Iso => iso_time(text),
+            TemporalFormat::IsoKept => iso_time(text).filter(|_| keeps_fraction(text)),
             TemporalFormat::Any => iso_time(text).or_else(|| {
                 ANY_TIMES
                     .iter()
@@ -87,6 +98,14 @@ impl Parse for TimeText {
             TemporalFormat::Pattern(pattern) => {
                 Some(micros(broken_down(pattern, text)?.to_time().ok()?))
             }
+        }
+    }
+
+    #[inline]
+    fn parse_native(&self, text: &[u8], native: Native) -> Option<i64> {
+        match native {
+            Native::Moment => iso_time(text).or_else(|| self.parse(text)),
+            Native::Text | Native::Number | Native::Boolean => self.parse(text),
         }
     }
 }
@@ -98,6 +117,7 @@ impl Parse for DatetimeText {
     fn parse(&self, text: &[u8]) -> Option<i64> {
         match &self.0 {
             TemporalFormat::Iso => iso_datetime(text),
+            TemporalFormat::IsoKept => iso_datetime(text).filter(|_| keeps_fraction(text)),
             TemporalFormat::Any => iso_datetime(text).or_else(|| any_datetime(text)),
             TemporalFormat::Pattern(pattern) => {
                 let parts = broken_down(pattern, text)?;
@@ -109,13 +129,69 @@ impl Parse for DatetimeText {
             }
         }
     }
+
+    #[inline]
+    fn parse_native(&self, text: &[u8], native: Native) -> Option<i64> {
+        match native {
+            Native::Moment => iso_datetime(text).or_else(|| self.parse(text)),
+            Native::Text | Native::Number | Native::Boolean => self.parse(text),
+        }
+    }
 }
 
 fn broken_down(pattern: &str, text: &[u8]) -> Option<BrokenDownTime> {
     let parts = BrokenDownTime::parse(pattern, text).ok()?;
     // `%Y` takes fewer than four digits: `29/02/24` would silently be a day of antiquity.
     let short_year = parts.year().is_some_and(|year| year < 1_000);
-    (!short_year).then_some(parts)
+    (!short_year && reads_back(pattern, &parts, text)).then_some(parts)
+}
+
+/// Whether the parts are those of `text` where one could be taken for another: by `%H%M` the text `130`, which has lost
+/// a zero, reads as 13:00, and a second 60 as the 59th.
+fn reads_back(pattern: &str, parts: &BrokenDownTime, text: &[u8]) -> bool {
+    let holds_60 = |text: &[u8]| text.windows(2).any(|two| two == b"60");
+    let leap_second = parts.second() == Some(59) && holds_60(text);
+    let dense = is_dense(pattern);
+    if !leap_second && !dense {
+        return true;
+    }
+    let Ok(written) = parts.to_string(pattern) else {
+        return true;
+    };
+    let written = written.as_bytes();
+    let digits = |text: &[u8]| text.iter().filter(|b| b.is_ascii_digit()).count();
+    !(leap_second && !holds_60(written)) && !(dense && digits(written) != digits(text))
+}
+
+/// Whether a pattern has parts of digits with nothing between them, and none that can be written in several lengths.
+fn is_dense(pattern: &str) -> bool {
+    let flexible = pattern.contains('f') || pattern.contains('z') || pattern.contains('N');
+    let mut parts = pattern.split('%').skip(1);
+    // What stands behind a part's letter is between it and the next.
+    let numeric = |part: &str| {
+        matches!(
+            part.as_bytes(),
+            [b'C'
+                | b'd'
+                | b'g'
+                | b'G'
+                | b'H'
+                | b'I'
+                | b'j'
+                | b'm'
+                | b'M'
+                | b'S'
+                | b'u'
+                | b'U'
+                | b'V'
+                | b'w'
+                | b'W'
+                | b'y'
+                | b'Y']
+        )
+    };
+    let dense = parts.any(numeric) && parts.next().is_some();
+    dense && !flexible
 }
 
 fn days(date: Date) -> i32 {
@@ -208,6 +284,14 @@ fn fraction(digits: &[u8]) -> Option<i64> {
         kept.take(6)
             .fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'))
     })
+}
+
+/// Whether nothing of a time's fraction is finer than microseconds.
+#[must_use]
+pub fn keeps_fraction(text: &[u8]) -> bool {
+    let fraction = text.iter().skip_while(|b| **b != b'.').skip(1);
+    let digits = fraction.take_while(|b| b.is_ascii_digit());
+    digits.skip(6).all(|b| *b == b'0')
 }
 
 /// A day and a time, `T` or a blank between, with an offset or without.
@@ -353,6 +437,10 @@ mod tests {
             ("any", "29 Feb 2024", Some("2024-02-29")),
             ("any", "February 29, 2024", Some("2024-02-29")),
             ("any", "20240229", Some("2024-02-29")),
+            ("any", "2024111", None),
+            ("%d%m%y", "010124", Some("2024-01-01")),
+            ("%d%m%y", "10124", None),
+            ("%d.%m.%Y", "1.2.2024", Some("2024-02-01")),
             ("any", "01/02/2024", None),
             ("any", "29.02.24", None),
             ("%d/%m/%Y", "29/02/24", None),
@@ -369,8 +457,17 @@ mod tests {
     }
 
     #[test]
+    fn days_of_a_workbook_have_no_notation() {
+        let swapped = DateText(TemporalFormat::Pattern("%Y-%d-%m".to_owned()));
+        let day = |native| swapped.parse_native(b"2024-02-01", native).map(iso);
+        assert_eq!(day(Native::Text).as_deref(), Some("2024-01-02"));
+        assert_eq!(day(Native::Moment).as_deref(), Some("2024-02-01"));
+    }
+
+    #[test]
     fn times() {
         let second = MICROS_PER_SECOND;
+        let pattern = |text: &str| TemporalFormat::Pattern(text.to_owned());
         for (format, text, micros) in [
             (TemporalFormat::Iso, "00:00:00", Some(0)),
             (TemporalFormat::Iso, "23:59:59", Some(86_399 * second)),
@@ -384,11 +481,15 @@ mod tests {
             (TemporalFormat::Iso, "00:00:01.", None),
             (TemporalFormat::Any, "23:59", Some(86_340 * second)),
             (TemporalFormat::Any, "11:59 PM", Some(86_340 * second)),
-            (
-                TemporalFormat::Pattern("%H.%M".to_owned()),
-                "01.30",
-                Some(5_400 * second),
-            ),
+            (pattern("%H.%M"), "01.30", Some(5_400 * second)),
+            (pattern("%H.%M"), "1.30", Some(5_400 * second)),
+            (pattern("%H%M"), "0130", Some(5_400 * second)),
+            (pattern("%H%M"), "130", None),
+            (pattern("%H:%M:%S"), "23:59:59", Some(86_399 * second)),
+            (pattern("%H:%M:%S"), "23:59:60", None),
+            (TemporalFormat::IsoKept, "00:00:00.123456", Some(123_456)),
+            (TemporalFormat::IsoKept, "00:00:00.123456000", Some(123_456)),
+            (TemporalFormat::IsoKept, "00:00:00.1234567", None),
         ] {
             let time = TimeText(format);
             assert_eq!(time.parse(text.as_bytes()), micros, "{text}");
@@ -454,6 +555,13 @@ mod tests {
                 "29/02/2024 12:00 +0100",
                 Some("2024-02-29T11:00:00Z"),
             ),
+            (
+                pattern("%Y%m%d%H%M%S"),
+                "19600229235959",
+                Some("1960-02-29T23:59:59Z"),
+            ),
+            (pattern("%Y%m%d%H%M%S"), "20240229235960", None),
+            (pattern("%Y%m%d%H%M%S"), "2024022935959", None),
             (pattern("%s"), "0", Some("1970-01-01T00:00:00Z")),
             (pattern("%d/%m/%Y %H:%M"), "30/02/2024 12:00", None),
         ] {
