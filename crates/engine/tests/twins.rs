@@ -175,3 +175,36 @@ proptest! {
         check(&table, None);
     }
 }
+
+/// The notations of a schema are those of text; what a spreadsheet holds as a number or a day has none.
+#[test]
+fn values_of_a_spreadsheet_are_not_read_by_the_notations_of_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let xlsx = folder.path().join("t.xlsx");
+    let row = |value: Cell| {
+        vec![
+            Cell::Integer(1),
+            Cell::Empty,
+            value,
+            Cell::Day(45_323),
+            Cell::Boolean(true),
+        ]
+    };
+    let table = [
+        row(Cell::Number(1.234)),
+        row(Cell::Text("1.234".to_owned())),
+        row(Cell::Number(12.5)),
+    ];
+    write_xlsx(&xlsx, &table);
+    let schema = r#"{"fields": [{"name": "id"}, {"name": "name"},
+        {"name": "value", "type": "number", "decimalChar": ",", "groupChar": ".", "constraints": {"maximum": 100}},
+        {"name": "day", "type": "date", "format": "%Y-%d-%m", "constraints": {"minimum": "2024-02-01"}},
+        {"name": "ok", "type": "boolean", "trueValues": ["ja"], "falseValues": ["nein"]}]}"#;
+    let (result, findings) = read(&xlsx, Some(schema));
+    assert_eq!(result.failure, None);
+    let found = findings
+        .iter()
+        .map(|f| (f.row_number, f.column_name.as_deref()));
+    // The text means a thousand, and more than is allowed.
+    assert_eq!(found.collect::<Vec<_>>(), [(2, Some("value"))]);
+}

@@ -75,6 +75,14 @@ impl std::fmt::Debug for Archive {
     }
 }
 
+/// What an end record says, in its order: its disk and that of the directory, the directory's entries on its
+/// disk and in all, its size and its start.
+type EndRecord = [u64; 6];
+
+/// Bytes of the numbers of an end record: the plain one and that of zip64.
+const PLAIN: [usize; 6] = [2, 2, 2, 2, 4, 4];
+const WIDE: [usize; 6] = [4, 4, 8, 8, 8, 8];
+
 /// Where the directory lies.
 struct Directory {
     start: u64,
@@ -191,34 +199,45 @@ fn find_directory(source: &dyn ReadAt, size: u64) -> Result<Directory, ReadError
         })
         .ok_or_else(truncated)?;
     let end_record = tail_start + at as u64;
-    let mut fields = Fields(&tail[at + 4..at + 20]);
-    let disks = fields.number(4)?;
-    let (here, entries) = (fields.number(2)?, fields.number(2)?);
-    let (directory_size, start) = (fields.number(4)?, fields.number(4)?);
-    let wide = entries == 0xffff || directory_size == 0xffff_ffff || start == 0xffff_ffff;
-    let (directory, end) = match find_wide_end_record(source, end_record)? {
-        Some(found) if wide => found,
-        _ if disks != 0 || here != entries => return Err(truncated()),
-        _ => (
-            Directory {
-                start,
-                size: directory_size,
-                entries,
-            },
-            end_record,
-        ),
+    let plain = read_end_record(&mut Fields(&tail[at + 4..at + 20]), PLAIN)?;
+    let (record, end) = match find_wide_end_record(source, end_record)? {
+        // Some programs read only one of the two: both have to say the same.
+        Some((wide, place)) if agree(&plain, &wide) => (wide, place),
+        Some(_) => return Err(truncated()),
+        None => (plain, end_record),
     };
-    if directory.start.checked_add(directory.size) != Some(end) {
+    let [disk, directory_disk, here, entries, size, start] = record;
+    let on_one_disk = disk == 0 && directory_disk == 0 && here == entries;
+    if !on_one_disk || start.checked_add(size) != Some(end) {
         return Err(truncated());
     }
-    Ok(directory)
+    Ok(Directory {
+        start,
+        size,
+        entries,
+    })
 }
 
-/// The zip64 end record and its place, when a locator stands right before the plain end record.
+fn read_end_record(fields: &mut Fields<'_>, widths: [usize; 6]) -> Result<EndRecord, ReadError> {
+    let mut record = [0; 6];
+    for (number, width) in record.iter_mut().zip(widths) {
+        *number = fields.number(width)?;
+    }
+    Ok(record)
+}
+
+/// Whether each number of the plain end record is that of zip64, or all ones for "see there".
+fn agree(plain: &EndRecord, wide: &EndRecord) -> bool {
+    let mut numbers = plain.iter().zip(wide).zip(PLAIN);
+    numbers.all(|((plain, wide), width)| plain == wide || *plain == (1_u64 << (8 * width)) - 1)
+}
+
+/// The zip64 end record and its place, when a locator stands right before the plain end record. Nothing lies
+/// between the three.
 fn find_wide_end_record(
     source: &dyn ReadAt,
     end_record: u64,
-) -> Result<Option<(Directory, u64)>, ReadError> {
+) -> Result<Option<(EndRecord, u64)>, ReadError> {
     let Some(at) = end_record.checked_sub(20) else {
         return Ok(None);
     };
@@ -231,21 +250,15 @@ fn find_wide_end_record(
     fields.number(4)?;
     let place = fields.number(8)?;
     let mut record = [0; 56];
+    if place.checked_add(record.len() as u64) != Some(at) {
+        return Err(truncated());
+    }
     read_at(source, &mut record, place)?;
     let mut fields = Fields(&record);
     fields.expect(*b"PK\x06\x06")?;
-    fields.take(20)?;
-    let (here, entries) = (fields.number(8)?, fields.number(8)?);
-    let (size, start) = (fields.number(8)?, fields.number(8)?);
-    if here != entries {
-        return Err(truncated());
-    }
-    let directory = Directory {
-        start,
-        size,
-        entries,
-    };
-    Ok(Some((directory, place)))
+    // Its own length and two versions.
+    fields.take(12)?;
+    Ok(Some((read_end_record(&mut fields, WIDE)?, place)))
 }
 
 fn read_directory(source: &dyn ReadAt, directory: &Directory) -> Result<Vec<Entry>, ReadError> {

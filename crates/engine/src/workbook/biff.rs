@@ -1,6 +1,6 @@
 //! The records that the stream of an `.xls` workbook consists of, and the texts in them.
 
-use encoding_rs::{Encoding, UTF_16LE};
+use encoding_rs::Encoding;
 
 use super::archive::{limit, unreadable};
 use super::compound::Stream;
@@ -83,12 +83,12 @@ impl Records {
                 let wide = count > 0 && parts.byte()? & 1 != 0;
                 parts.characters(count, wide, &mut text)?;
             }
-            Texts::Bytes(encoding) => {
+            Texts::Bytes(page) => {
                 let mut bytes = Vec::with_capacity(count);
                 while bytes.len() < count {
                     bytes.push(parts.byte()?);
                 }
-                text.push_str(&encoding.decode_without_bom_handling(&bytes).0);
+                text = page.decode(&bytes)?;
             }
         }
         Ok(text)
@@ -167,7 +167,7 @@ pub(super) enum Texts {
     /// UTF-16, one byte a character where that is enough.
     Unicode,
     /// Bytes in the workbook's code page.
-    Bytes(&'static Encoding),
+    Bytes(CodePage),
 }
 
 impl Texts {
@@ -180,10 +180,7 @@ impl Texts {
                 let bytes = if wide { count * 2 } else { count };
                 decode(wide, fields.take(bytes)?, &mut text);
             }
-            Self::Bytes(encoding) => {
-                let decoded = encoding.decode_without_bom_handling(fields.take(count)?).0;
-                text.push_str(&decoded);
-            }
+            Self::Bytes(page) => text = page.decode(fields.take(count)?)?,
         }
         Ok(text)
     }
@@ -191,31 +188,70 @@ impl Texts {
 
 fn decode(wide: bool, bytes: &[u8], text: &mut String) {
     if wide {
-        text.push_str(&UTF_16LE.decode_without_bom_handling(bytes).0);
+        text.push_str(&encoding_rs::UTF_16LE.decode_without_bom_handling(bytes).0);
     } else {
         text.extend(bytes.iter().map(|b| char::from(*b)));
     }
 }
 
-/// The encoding of a code page's number; Windows' Western one when it is unknown.
-pub(super) fn code_page(number: u16) -> &'static Encoding {
-    let label = match number {
-        437 | 850 | 1252 | 0x8001 => "windows-1252",
-        866 => "ibm866",
-        874 => "windows-874",
-        932 => "shift_jis",
-        936 => "gbk",
-        949 => "euc-kr",
-        950 => "big5",
-        1250..=1258 => {
-            return Encoding::for_label(format!("windows-{number}").as_bytes())
-                .unwrap_or(encoding_rs::WINDOWS_1252);
+/// How the bytes of old texts are meant.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CodePage {
+    number: u16,
+    encoding: Option<&'static Encoding>,
+}
+
+impl CodePage {
+    /// What a workbook means that does not say: Windows' Western one.
+    pub(super) const WESTERN: u16 = 1252;
+
+    pub(super) fn new(number: u16) -> Self {
+        Self {
+            number,
+            encoding: encoding(number),
         }
-        10_000 | 0x8000 => "macintosh",
-        65_001 => "utf-8",
-        _ => "windows-1252",
-    };
-    Encoding::for_label(label.as_bytes()).unwrap_or(encoding_rs::WINDOWS_1252)
+    }
+
+    /// The text of these bytes. All code pages agree about ASCII; other bytes of one that is not known are
+    /// refused, since another text would be a wrong one.
+    pub(super) fn decode(self, bytes: &[u8]) -> Result<String, ReadError> {
+        match self.encoding {
+            Some(encoding) => Ok(encoding.decode_without_bom_handling(bytes).0.into_owned()),
+            None if bytes.is_ascii() => Ok(String::from_utf8_lossy(bytes).into_owned()),
+            None => Err(unreadable(format!(
+                "The workbook's texts are in code page {}, which is not read; save it as XLSX and hand that in",
+                self.number
+            ))),
+        }
+    }
+}
+
+/// The encoding of a code page's number.
+fn encoding(number: u16) -> Option<&'static Encoding> {
+    Some(match number {
+        866 => encoding_rs::IBM866,
+        874 => encoding_rs::WINDOWS_874,
+        932 => encoding_rs::SHIFT_JIS,
+        936 => encoding_rs::GBK,
+        949 => encoding_rs::EUC_KR,
+        950 => encoding_rs::BIG5,
+        1250 => encoding_rs::WINDOWS_1250,
+        1251 => encoding_rs::WINDOWS_1251,
+        1252 | 0x8001 => encoding_rs::WINDOWS_1252,
+        1253 => encoding_rs::WINDOWS_1253,
+        1254 => encoding_rs::WINDOWS_1254,
+        1255 => encoding_rs::WINDOWS_1255,
+        1256 => encoding_rs::WINDOWS_1256,
+        1257 => encoding_rs::WINDOWS_1257,
+        1258 => encoding_rs::WINDOWS_1258,
+        10_000 | 0x8000 => encoding_rs::MACINTOSH,
+        10_007 | 10_017 => encoding_rs::X_MAC_CYRILLIC,
+        20_866 => encoding_rs::KOI8_R,
+        21_866 => encoding_rs::KOI8_U,
+        54_936 => encoding_rs::GB18030,
+        65_001 => encoding_rs::UTF_8,
+        _ => return None,
+    })
 }
 
 /// The texts that cells refer to by number, back to back.
@@ -303,15 +339,24 @@ impl Parts<'_> {
         Ok(u16::from(self.byte()?) | u16::from(self.byte()?) << 8)
     }
 
-    /// Reads UTF-16 of which the upper bytes may be left out; a part that carries on says anew whether.
-    fn characters(
-        &mut self,
-        count: usize,
-        mut wide: bool,
-        text: &mut String,
-    ) -> Result<(), ReadError> {
-        let mut left = count;
-        while left > 0 {
+    /// Reads UTF-16 of which the upper bytes may be left out.
+    fn characters(&mut self, count: usize, wide: bool, text: &mut String) -> Result<(), ReadError> {
+        let bytes = if wide { count * 2 } else { count };
+        if let Some(whole) = self.rest().get(..bytes) {
+            decode(wide, whole, text);
+            self.at += bytes;
+            return Ok(());
+        }
+        // A character of two units may be split between two parts.
+        let units = char::decode_utf16(self.units(count, wide)?);
+        text.extend(units.map(|found| found.unwrap_or(char::REPLACEMENT_CHARACTER)));
+        Ok(())
+    }
+
+    /// The units of a text that several parts hold; one that carries on says anew whether it has upper bytes.
+    fn units(&mut self, count: usize, mut wide: bool) -> Result<Vec<u16>, ReadError> {
+        let mut units = Vec::new();
+        while units.len() < count {
             if self.rest().is_empty() {
                 if !self.records.next_part()? {
                     return Err(damaged());
@@ -320,15 +365,20 @@ impl Parts<'_> {
                 wide = self.byte()? & 1 != 0;
             }
             let width = if wide { 2 } else { 1 };
-            let count = left.min(self.rest().len() / width);
-            if count == 0 && !self.rest().is_empty() {
+            let here = (count - units.len()).min(self.rest().len() / width);
+            if here == 0 && !self.rest().is_empty() {
                 return Err(damaged());
             }
-            decode(wide, &self.rest()[..count * width], text);
-            self.at += count * width;
-            left -= count;
+            let part = &self.rest()[..here * width];
+            if wide {
+                let pairs = part.chunks_exact(2);
+                units.extend(pairs.map(|pair| u16::from_le_bytes([pair[0], pair[1]])));
+            } else {
+                units.extend(part.iter().map(|byte| u16::from(*byte)));
+            }
+            self.at += here * width;
         }
-        Ok(())
+        Ok(units)
     }
 
     fn skip(&mut self, mut count: usize) -> Result<(), ReadError> {

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use calamine::{DataRef, ExcelDateTime};
+use filejobs_core::schema::value::Native;
 
 /// Days from 1970-01-01 back to day 0 of each date system.
 const EPOCH_1900: i64 = -25_569;
@@ -12,6 +13,8 @@ const LEAP_DAY_1900: i64 = 60;
 /// 9999-12-31 in the 1900 system.
 const LAST_DAY: i64 = 2_958_465;
 const DAY_MS: i64 = 86_400_000;
+/// 2^53: a float below it that is whole is no other whole number rounded.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// A value of a cell, wherever it was read.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +58,16 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// What it is for a column whose text has a notation of its own.
+    pub(super) fn native(self) -> Native {
+        match self {
+            Self::Empty | Self::Text(_) | Self::Error(_) => Native::Text,
+            Self::Integer(_) | Self::Number(_) => Native::Number,
+            Self::Boolean(_) => Native::Boolean,
+            Self::Moment(_) | Self::Iso(_) | Self::IsoDuration(_) => Native::Moment,
+        }
+    }
+
     /// Appends the value's text. `dates_1904` is the workbook's date system.
     pub(super) fn write(self, dates_1904: bool, out: &mut Vec<u8>) {
         match self {
@@ -88,10 +101,11 @@ fn integer(n: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
 }
 
-/// Whole numbers without a fraction, others with the fewest digits that tell them apart.
+/// Whole numbers without a fraction, others and those that may have been rounded with the fewest digits that
+/// tell them apart.
 fn number(n: f64, out: &mut Vec<u8>) {
     let size = n.abs();
-    if n.fract() == 0.0 && size < 1e18 {
+    if n.fract() == 0.0 && size < EXACT_MAX {
         return integer(n as i64, out);
     }
     // Writing into a vector cannot fail.
@@ -99,7 +113,9 @@ fn number(n: f64, out: &mut Vec<u8>) {
         _ if n.is_nan() => out.write_all(b"NaN"),
         _ if n.is_infinite() => out.write_all(if n > 0.0 { b"INF" } else { b"-INF" }),
         1e-5..1e15 => out.write_all(zmij::Buffer::new().format_finite(n).as_bytes()),
-        1e15..1e21 => write!(out, "{n}"),
+        1e15..EXACT_MAX => write!(out, "{n}"),
+        // A whole number this large may have been rounded when it became a float: that of a card, say. Written with
+        // an exponent, no column of integers takes it.
         _ => write!(out, "{n:e}"),
     };
 }
@@ -238,8 +254,12 @@ mod tests {
             (-0.0, "0"),
             (1.0, "1"),
             (-17.0, "-17"),
-            (9_007_199_254_740_992.0, "9007199254740992"),
-            (1e20, "100000000000000000000"),
+            (9_007_199_254_740_991.0, "9007199254740991"),
+            (-9_007_199_254_740_991.0, "-9007199254740991"),
+            (9_007_199_254_740_992.0, "9.007199254740992e15"),
+            (12_345_678_901_234_568.0, "1.2345678901234568e16"),
+            (-12_345_678_901_234_568.0, "-1.2345678901234568e16"),
+            (1e20, "1e20"),
             (1e300, "1e300"),
             (0.1, "0.1"),
             (-1234.5, "-1234.5"),

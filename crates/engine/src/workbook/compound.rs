@@ -13,8 +13,10 @@ const HEADER_BYTES: u64 = 512;
 const MINI_SECTOR: u64 = 64;
 /// Streams below this size lie in the mini stream.
 const MINI_MAX: u64 = 4096;
-/// Sector numbers from here on are marks: the last sector of a chain, a free one.
+/// Numbers of sectors and of directory entries from here on are marks: the last one of a chain, a free one, none.
 const FIRST_MARK: u32 = 0xffff_fffa;
+/// The type of a directory entry that is a stream.
+const STREAM: u8 = 2;
 /// Directory entries that are plenty for a workbook with its charts and macros.
 const DIRECTORY_ENTRIES: u64 = 65_536;
 
@@ -27,11 +29,18 @@ pub(super) struct Compound {
     next: Vec<u32>,
     mini_next: Vec<u32>,
     mini_stream: Vec<u32>,
-    entries: Vec<Entry>,
+    /// The streams at the top. Those of embedded files lie deeper and may have the same names.
+    streams: Vec<Entry>,
 }
 
+#[derive(Clone)]
 struct Entry {
     name: String,
+    kind: u8,
+    /// The entries beside it, before and after.
+    siblings: [u32; 2],
+    /// One of the entries in it.
+    child: u32,
     start: u32,
     size: u64,
 }
@@ -79,16 +88,17 @@ impl Compound {
             next: Vec::new(),
             mini_next: Vec::new(),
             mini_stream: Vec::new(),
-            entries: Vec::new(),
+            streams: Vec::new(),
         };
         file.read_table(&header)?;
-        file.read_directory(u32_at(&header, 48))?;
-        let root = file.entries.first().ok_or_else(damaged)?;
+        let entries = file.read_directory(u32_at(&header, 48))?;
+        let root = entries.first().ok_or_else(damaged)?;
         if root.size > 0 {
             file.mini_stream = file.chain(root.start)?;
             let table = file.chain(u32_at(&header, 60))?;
             file.mini_next = file.read_numbers(&table)?;
         }
+        file.streams = top_streams(root, &entries)?;
         Ok(file)
     }
 
@@ -111,11 +121,12 @@ impl Compound {
         Ok(())
     }
 
-    fn read_directory(&mut self, start: u32) -> Result<(), ReadError> {
+    fn read_directory(&self, start: u32) -> Result<Vec<Entry>, ReadError> {
         let chain = self.chain(start)?;
         if chain.len() as u64 * self.sector > DIRECTORY_ENTRIES * 128 {
             return Err(damaged());
         }
+        let mut entries = Vec::new();
         let mut bytes = vec![0; self.sector as usize];
         for sector in chain {
             read(&*self.source, &mut bytes, self.place(sector)?)?;
@@ -128,14 +139,17 @@ impl Compound {
                 } else {
                     u32_at(entry, 124)
                 };
-                self.entries.push(Entry {
+                entries.push(Entry {
                     name: String::from_utf16_lossy(&letters),
+                    kind: entry[66],
+                    siblings: [u32_at(entry, 68), u32_at(entry, 72)],
+                    child: u32_at(entry, 76),
                     start: u32_at(entry, 116),
                     size: u64::from(u32_at(entry, 120)) | u64::from(high) << 32,
                 });
             }
         }
-        Ok(())
+        Ok(entries)
     }
 
     /// The sectors from `start` to the end of their chain.
@@ -162,17 +176,19 @@ impl Compound {
         Ok(found)
     }
 
-    /// Whether there is a stream with this name.
+    /// Whether there is a stream with this name at the top.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.entries
-            .iter()
-            .any(|e| e.name.eq_ignore_ascii_case(name))
+        self.find(name).is_some()
     }
 
-    /// Opens the stream with this name, if there is one.
+    fn find(&self, name: &str) -> Option<&Entry> {
+        let mut streams = self.streams.iter();
+        streams.find(|e| e.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Opens the stream with this name at the top, if there is one.
     pub(super) fn stream(&self, name: &str) -> Result<Option<Stream>, ReadError> {
-        let mut entries = self.entries.iter();
-        let Some(entry) = entries.find(|e| e.name.eq_ignore_ascii_case(name)) else {
+        let Some(entry) = self.find(name) else {
             return Ok(None);
         };
         let in_mini = entry.size < MINI_MAX;
@@ -198,6 +214,26 @@ impl Compound {
         let big = self.mini_stream.get((at / self.sector) as usize);
         Ok(self.place(*big.ok_or_else(damaged)?)? + at % self.sector)
     }
+}
+
+/// The streams among the entries that lie right in `root`: a tree, whose links run in a circle when it has more
+/// entries than there are.
+fn top_streams(root: &Entry, entries: &[Entry]) -> Result<Vec<Entry>, ReadError> {
+    let mut streams = Vec::new();
+    let mut pending = vec![root.child];
+    let mut left = entries.len();
+    while let Some(number) = pending.pop() {
+        if number >= FIRST_MARK {
+            continue;
+        }
+        left = left.checked_sub(1).ok_or_else(damaged)?;
+        let entry = entries.get(number as usize).ok_or_else(damaged)?;
+        if entry.kind == STREAM {
+            streams.push(entry.clone());
+        }
+        pending.extend(entry.siblings);
+    }
+    Ok(streams)
 }
 
 /// The numbers from `start` on, as `next` links them; a chain longer than `count` runs in a circle.

@@ -2,14 +2,15 @@
 //!
 //! Cells come in the order of the sheet. Rows and cells that are not there take no memory however far the
 //! next one is: absent rows before a later one become blank rows, absent cells between others point at
-//! nothing. Rows behind the last cell do not exist.
+//! nothing. Rows behind the last cell do not exist. A table begins in the column of its first label or of the
+//! first value below the labels, whichever lies further left.
 
 use filejobs_core::{Failure, FailureCode, Limits};
 
 use super::archive::{limit, unreadable};
 use super::cell_text::Value;
 use super::feed::Feed;
-use crate::batch::{Cell, RawBatch, RowKind};
+use crate::batch::{Cell, RawBatch, RowKind, mark};
 use crate::reader::ReadError;
 
 /// The last row and column that a sheet can have, from 0.
@@ -131,6 +132,7 @@ impl<'a> Rows<'a> {
                 if row < self.row {
                     return Err(out_of_order(row, column));
                 }
+                self.widen_labels(column)?;
                 self.end_labels()?;
                 self.skip_rows(row)?;
                 self.begin_row(row);
@@ -197,13 +199,7 @@ impl<'a> Rows<'a> {
         if column < self.first_column || index < self.labels.len() {
             return Err(out_of_order(row, column));
         }
-        if index >= self.limits.columns as usize {
-            return Err(limit(format!(
-                "The table has more than {} columns, the most that is taken",
-                self.limits.columns
-            ))
-            .into());
-        }
+        self.check_width(index + 1)?;
         let mut text = Vec::new();
         value.write(self.dates_1904, &mut text);
         self.row_bytes += text.len();
@@ -216,6 +212,28 @@ impl<'a> Rows<'a> {
         }
         self.labels.resize(index, Vec::new());
         self.labels.push(text);
+        Ok(())
+    }
+
+    fn check_width(&self, columns: usize) -> Result<(), Stop> {
+        if columns > self.limits.columns as usize {
+            return Err(limit(format!(
+                "The table has more than {} columns, the most that is taken",
+                self.limits.columns
+            ))
+            .into());
+        }
+        Ok(())
+    }
+
+    /// Adds blank labels when the first row of values begins left of them: an index, say, to which many
+    /// programs give no label.
+    fn widen_labels(&mut self, column: u32) -> Result<(), Stop> {
+        let more = self.first_column.saturating_sub(column) as usize;
+        self.check_width(self.labels.len() + more)?;
+        self.labels.resize(self.labels.len() + more, Vec::new());
+        self.labels.rotate_right(more);
+        self.first_column = self.first_column.min(column);
         Ok(())
     }
 
@@ -235,7 +253,7 @@ impl<'a> Rows<'a> {
     fn data(&mut self, row: u32, column: u32, value: Value<'_>) -> Result<(), Stop> {
         if column < self.first_column {
             let message = format!(
-                "Cell {} holds a value left of the labels, which begin in column {}; hand in a sheet with one table",
+                "Cell {} holds a value left of the table, which begins in column {}; hand in a sheet with one table",
                 name(row, column),
                 name(0, self.first_column).trim_end_matches('1')
             );
@@ -253,6 +271,7 @@ impl<'a> Rows<'a> {
         if matches!(value, Value::Error(_)) {
             self.batch.error_cells.push(index as u32);
         }
+        self.batch.bytes.push(mark(value.native()));
         let start = self.batch.bytes.len() as u32;
         value.write(self.dates_1904, &mut self.batch.bytes);
         let end = self.batch.bytes.len() as u32;
@@ -267,16 +286,24 @@ impl<'a> Rows<'a> {
     /// Keeps of a row that is too long one cell with its beginning.
     fn shorten(&mut self) {
         let batch = &mut self.batch;
-        let text = &batch.bytes[self.row_bytes..];
+        // Behind the mark of the first cell.
+        let start = self.row_bytes + 1;
+        let text = &batch.bytes[start..];
         // All of it was written as UTF-8; a character that is cut in two goes.
         let mut shown = text.len().min(TOO_LONG_SHOWN);
         while shown > 0 && text.get(shown).is_some_and(|b| b & 0xc0 == 0x80) {
             shown -= 1;
         }
-        batch.bytes.truncate(self.row_bytes + shown);
+        batch.bytes.truncate(start + shown);
+        for byte in &mut batch.bytes[start..] {
+            // The marks of the others.
+            if byte.is_ascii_control() {
+                *byte = b' ';
+            }
+        }
         batch.cells.truncate(self.row_cells);
         batch.cells.push(Cell {
-            start: self.row_bytes as u32,
+            start: start as u32,
             end: batch.bytes.len() as u32,
         });
         while batch

@@ -56,34 +56,35 @@ struct Styles {
     cells: Vec<Option<String>>,
 }
 
+/// Of which list of the part an element is: number formats and styles of other lists mean something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum List {
+    Formats,
+    Cells,
+    Other,
+}
+
 fn parse(input: impl io::BufRead, event: impl Fn()) -> Result<Styles, Broken> {
     let mut reader = Reader::from_reader(input);
     reader.config_mut().check_end_names = false;
     let mut styles = Styles::default();
-    let mut in_cells = false;
+    let mut list = List::Other;
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
         let found = reader.read_event_into(&mut buffer);
         event();
         match found {
-            Ok(Event::Start(tag) | Event::Empty(tag)) => match tag.local_name().as_ref() {
-                "cellXfs" => in_cells = true,
-                "xf" if in_cells => {
-                    let id = attribute(&tag, "numFmtId")?;
-                    styles.cells.push(id);
-                }
-                "numFmt" => {
-                    let id = attribute(&tag, "numFmtId")?;
-                    let code = attribute(&tag, "formatCode")?;
-                    if let (Some(id), Some(mut code)) = (id, code) {
-                        code.truncate(code.floor_char_boundary(CODE_MAX));
-                        styles.codes.insert(id, code);
-                    }
-                }
-                _ => {}
+            Ok(Event::Start(tag)) => match tag.local_name().as_ref() {
+                "numFmts" => list = List::Formats,
+                "cellXfs" => list = List::Cells,
+                _ => styles.take(list, &tag)?,
             },
-            Ok(Event::End(tag)) if tag.local_name().as_ref() == "cellXfs" => in_cells = false,
+            // A list that is empty has no end of its own.
+            Ok(Event::Empty(tag)) => styles.take(list, &tag)?,
+            Ok(Event::End(tag)) if matches!(tag.local_name().as_ref(), "numFmts" | "cellXfs") => {
+                list = List::Other;
+            }
             Ok(Event::Eof) => return Ok(styles),
             Ok(_) => {}
             Err(_) => return Err(Broken::Xml),
@@ -110,6 +111,22 @@ fn attribute(tag: &BytesStart<'_>, name: &str) -> Result<Option<String>, Broken>
 }
 
 impl Styles {
+    fn take(&mut self, list: List, tag: &BytesStart<'_>) -> Result<(), Broken> {
+        match (list, tag.local_name().as_ref()) {
+            (List::Cells, "xf") => self.cells.push(attribute(tag, "numFmtId")?),
+            (List::Formats, "numFmt") => {
+                let id = attribute(tag, "numFmtId")?;
+                let code = attribute(tag, "formatCode")?;
+                if let (Some(id), Some(mut code)) = (id, code) {
+                    code.truncate(code.floor_char_boundary(CODE_MAX));
+                    self.codes.insert(id, code);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn write(&self) -> Vec<u8> {
         let mut xml = String::from("<styleSheet><numFmts>");
         for (id, code) in &self.codes {
@@ -143,12 +160,25 @@ mod tests {
             <x:fonts><x:font><x:name val="A long name"/></x:font></x:fonts>
             <x:cellStyleXfs><x:xf numFmtId="9"/></x:cellStyleXfs>
             <x:cellXfs><x:xf numFmtId="0"/><x:xf numFmtId="164"><x:alignment/></x:xf><x:xf/></x:cellXfs>
+            <x:dxfs count="2"><x:dxf><x:numFmt numFmtId="164" formatCode="0.00%"/></x:dxf>
+            <x:dxf><x:numFmt numFmtId="14" formatCode="0.00%"></x:numFmt></x:dxf></x:dxfs>
             </x:styleSheet>"#;
         let reduced = parse(xml.as_bytes(), || ()).unwrap().write();
         assert_eq!(
             String::from_utf8(reduced).unwrap(),
             "<styleSheet><numFmts><numFmt numFmtId=\"164\" formatCode=\"yyyy\\-mm\\-dd &quot;&amp;&quot;\"/>\
              </numFmts><cellXfs><xf numFmtId=\"0\"/><xf numFmtId=\"164\"/><xf numFmtId=\"0\"/></cellXfs></styleSheet>"
+        );
+    }
+
+    #[test]
+    fn an_empty_list_holds_nothing_of_what_follows() {
+        let xml = r#"<styleSheet><numFmts/><cellXfs/><cellStyles><xf numFmtId="9"/></cellStyles>
+            <dxfs><dxf><numFmt numFmtId="14" formatCode="0.00%"/></dxf></dxfs></styleSheet>"#;
+        let reduced = parse(xml.as_bytes(), || ()).unwrap().write();
+        assert_eq!(
+            String::from_utf8(reduced).unwrap(),
+            "<styleSheet><numFmts></numFmts><cellXfs></cellXfs></styleSheet>"
         );
     }
 }

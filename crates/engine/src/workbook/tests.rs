@@ -189,16 +189,120 @@ fn without_labels_the_table_begins_at_its_leftmost_cell() {
 }
 
 #[test]
-fn a_value_left_of_the_labels_is_told_and_not_lost() {
+fn a_first_row_that_begins_left_of_the_labels_widens_them() {
     let bytes = workbook(|sheet| {
-        sheet.write(0, 1, "a").unwrap();
-        sheet.write(5, 0, 1).unwrap();
+        sheet.write_row(1, 2, ["name", "age"]).unwrap();
+        sheet.write_row(3, 1, ["0", "x", "7"]).unwrap();
+        sheet.write_row(4, 1, ["1", "y", "8"]).unwrap();
+    });
+    assert_eq!(
+        read(bytes.clone()),
+        Read {
+            sheet: "Sheet1".to_owned(),
+            first_column: 1,
+            labels: Some(strings(&["", "name", "age"])),
+            rows: strings(&["3: Blank ", "4: 0|x|7", "5: 1|y|8"]),
+            error_cells: 0,
+        }
+    );
+    let limits = Limits {
+        columns: 2,
+        ..Limits::default()
+    };
+    let found = read_with(bytes, &Options::default(), &limits);
+    assert!(
+        matches!(&found, Err(ReadError::Failure(f)) if f.code == FailureCode::LimitExceeded),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_later_value_left_of_the_table_is_told_and_not_lost() {
+    let bytes = workbook(|sheet| {
+        sheet.write(0, 2, "a").unwrap();
+        sheet.write(1, 1, 1).unwrap();
+        sheet.write(5, 0, 2).unwrap();
     });
     let (code, message) = failure(bytes, &Options::default());
     assert_eq!(code, FailureCode::NotATable);
     assert!(
-        message.starts_with("Cell A6 holds a value left of the labels, which begin in column B")
+        message.starts_with("Cell A6 holds a value left of the table, which begins in column B"),
+        "{message}"
     );
+}
+
+#[test]
+fn whole_numbers_that_may_have_been_rounded_are_no_integers() {
+    let bytes = workbook(|sheet| {
+        sheet.write(0, 0, "card").unwrap();
+        sheet.write(1, 0, 9_007_199_254_740_991.0).unwrap();
+        sheet.write(2, 0, 12_345_678_901_234_568.0).unwrap();
+    });
+    assert_eq!(
+        read(bytes).rows,
+        strings(&["2: 9007199254740991", "3: 1.2345678901234568e16"])
+    );
+}
+
+#[test]
+fn dates_stay_dates_whatever_conditional_formats_say() {
+    let bytes = workbook(|sheet| {
+        let date = Format::new().set_num_format_index(14);
+        sheet.write(0, 0, "day").unwrap();
+        sheet.write_with_format(1, 0, 45_351, &date).unwrap();
+    });
+    let formats = "<dxfs count=\"1\"><dxf><numFmt numFmtId=\"14\" formatCode=\"0.00%\"/></dxf></dxfs></styleSheet>";
+    let bytes = rewritten(&bytes, |name, content| {
+        if name == "xl/styles.xml" {
+            let text = String::from_utf8(content.clone()).unwrap();
+            *content = text.replace("</styleSheet>", formats).into_bytes();
+        }
+    });
+    assert_eq!(read(bytes).rows, ["2: 2024-02-29"]);
+}
+
+/// `bytes` with a zip64 end record and its locator before the plain end record, `between` bytes further on.
+fn with_wide_end_record(bytes: &[u8], entries: u64, between: usize) -> Vec<u8> {
+    let (body, end) = bytes.split_at(bytes.len() - 22);
+    let (size, start) = (&end[12..16], &end[16..20]);
+    let mut made = body.to_vec();
+    made.extend(b"PK\x06\x06");
+    made.extend(44_u64.to_le_bytes());
+    // Versions and disks.
+    made.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    made.extend(entries.to_le_bytes());
+    made.extend(entries.to_le_bytes());
+    for number in [size, start] {
+        made.extend(number);
+        made.extend([0; 4]);
+    }
+    made.resize(made.len() + between, 0);
+    made.extend(b"PK\x06\x07\0\0\0\0");
+    made.extend((body.len() as u64).to_le_bytes());
+    made.extend(1_u32.to_le_bytes());
+    made.extend(end);
+    made
+}
+
+#[test]
+fn two_end_records_have_to_say_the_same() {
+    let plain = workbook(|sheet| {
+        sheet.write(0, 0, "a").unwrap();
+        sheet.write(1, 0, 1).unwrap();
+    });
+    let entries = u64::from(plain[plain.len() - 12]);
+    let expected = read(plain.clone());
+    let real = with_wide_end_record(&plain, entries, 0);
+    assert_eq!(read(real.clone()), expected);
+    let mut ones = real;
+    let end = ones.len() - 22;
+    ones[end + 4..end + 20].fill(0xff);
+    assert_eq!(read(ones), expected);
+    for (entries, between) in [(entries + 1, 0), (entries, 4)] {
+        let bytes = with_wide_end_record(&plain, entries, between);
+        let (code, _) = failure(bytes, &Options::default());
+        assert_eq!(code, FailureCode::UnreadableWorkbook);
+    }
 }
 
 #[test]
@@ -215,7 +319,7 @@ fn a_row_over_the_limit_is_one_row_with_its_beginning() {
         ..Limits::default()
     };
     let read = read_with(bytes, &Options::default(), &limits).unwrap();
-    let shown = format!("2: TooLong {}{}", "x".repeat(600), "\u{fc}".repeat(212));
+    let shown = format!("2: TooLong {} {}", "x".repeat(600), "\u{fc}".repeat(211));
     assert_eq!(read.rows, [shown, "3: 1|2".to_owned()]);
 }
 
@@ -343,106 +447,7 @@ fn a_workbook_with_damaged_parts_is_refused_or_read_and_breaks_nothing() {
     }
 }
 
-mod xls {
-    use calamine::{Data, Reader};
-
-    use super::*;
-
-    fn fixture(name: &str) -> Vec<u8> {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../testkit/fixtures/");
-        std::fs::read(format!("{folder}{name}")).unwrap()
-    }
-
-    #[test]
-    fn every_kind_of_cell_is_read_whatever_the_order_and_the_date_system() {
-        let long = format!("8: ||{}||", "x".repeat(20_000));
-        let expected = strings(&[
-            "4: 1|2024-02-29|007|19.99|true",
-            "5: 2|2024-02-29T13:30:05|\u{fc}, \"x\"\n日本|-1234567890123|false",
-            "6: Blank ",
-            "7: 1073741824|30:00:00||0.01|true",
-            &long,
-        ]);
-        for name in ["kinds.xls", "kinds-1904.xls", "kinds-shuffled.xls"] {
-            let read = read_as(
-                FileType::Xls,
-                fixture(name),
-                &Options::default(),
-                &Limits::default(),
-            );
-            let read = read.unwrap();
-            assert_eq!(read.sheet, "T\u{e4}ble", "{name}");
-            assert_eq!(read.first_column, 2, "{name}");
-            assert_eq!(
-                read.labels.unwrap(),
-                ["id", "when", "text", "price", "ok"],
-                "{name}"
-            );
-            assert_eq!(read.rows, expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn the_library_reads_the_same_from_a_sound_file() {
-        let bytes = fixture("many.xls");
-        let mut library: calamine::Xls<_> = Reader::new(std::io::Cursor::new(&bytes)).unwrap();
-        let range = library.worksheet_range("Many").unwrap();
-        let theirs = range.rows().skip(1).zip(2..).map(|(row, line)| {
-            let cells: Vec<_> = row.iter().map(Data::to_string).collect();
-            format!("{line}: {}", cells.join("|"))
-        });
-        let ours = read_as(
-            FileType::Xls,
-            bytes.clone(),
-            &Options::default(),
-            &Limits::default(),
-        );
-        assert_eq!(ours.unwrap().rows, theirs.collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_damaged_file_is_refused_and_breaks_nothing() {
-        let sound = fixture("kinds.xls");
-        let read = |bytes| {
-            read_as(
-                FileType::Xls,
-                bytes,
-                &Options::default(),
-                &Limits::default(),
-            )
-        };
-        let whole = read(sound.clone()).unwrap();
-        for length in (0..sound.len()).step_by(97) {
-            // The last bytes of the file belong to nothing.
-            match read(sound[..length].to_vec()) {
-                Ok(cut) => assert_eq!(cut, whole, "{length}"),
-                Err(ReadError::Failure(_)) => {}
-                Err(other) => panic!("{length}: {other:?}"),
-            }
-        }
-        let mut random = 0x2545_f491_4f6c_dd1d_u64;
-        for _ in 0..3_000 {
-            let mut bytes = sound.clone();
-            for _ in 0..8 {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                let at = random as usize % bytes.len();
-                bytes[at] = (random >> 40) as u8;
-            }
-            let read = read_as(
-                FileType::Xls,
-                bytes,
-                &Options::default(),
-                &Limits::default(),
-            );
-            assert!(!matches!(
-                read,
-                Err(ReadError::Read(_) | ReadError::Scratch(_))
-            ));
-        }
-    }
-}
+mod xls;
 
 mod ods {
     use super::*;

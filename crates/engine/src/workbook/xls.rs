@@ -13,7 +13,7 @@ use filejobs_core::options::Sheet;
 use filejobs_core::{Limits, Options};
 
 use super::archive::{encrypted, limit};
-use super::biff::{Fields, Records, Strings, Texts, code_page, damaged};
+use super::biff::{CodePage, Fields, Records, Strings, Texts, damaged};
 use super::cell_text::{Value, error_text};
 use super::compound::Compound;
 use super::read_at::ReadAt;
@@ -183,7 +183,7 @@ impl Book {
     fn read(records: Records) -> Result<Self, ReadError> {
         let mut book = Self {
             records,
-            texts: Texts::Bytes(code_page(1252)),
+            texts: Texts::Bytes(CodePage::new(CodePage::WESTERN)),
             strings: Strings::default(),
             styles: Vec::new(),
             dates_1904: false,
@@ -201,8 +201,8 @@ impl Book {
                 }
                 kind::CODE_PAGE => {
                     let number = Fields(&book.records.data).short()?;
-                    if let Texts::Bytes(encoding) = &mut book.texts {
-                        *encoding = code_page(number);
+                    if let Texts::Bytes(page) = &mut book.texts {
+                        *page = CodePage::new(number);
                     }
                 }
                 kind::DATE_MODE => book.dates_1904 = Fields(&book.records.data).short()? == 1,
@@ -258,11 +258,14 @@ impl Book {
         let texts = self.texts;
         match texts {
             Texts::Unicode => self.records.text(texts, 2),
-            Texts::Bytes(_) => {
+            Texts::Bytes(page) => {
                 let mut fields = Fields(&self.records.data);
                 fields.short()?;
                 let count = usize::from(fields.byte()?);
-                texts.read(count, &mut fields)
+                let code = fields.take(count)?;
+                // What tells dates is ASCII: the currency signs of a code page that is not known do no harm.
+                let lossy = || String::from_utf8_lossy(code).into_owned();
+                Ok(page.decode(code).unwrap_or_else(|_| lossy()))
             }
         }
     }

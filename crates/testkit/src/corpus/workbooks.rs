@@ -108,10 +108,23 @@ fn odd() -> Vec<Case> {
         Case::new("left-of-labels.xlsx", Failed(Failure::NotATable), |out| {
             made(out, |sheet| {
                 sheet.write(0, 1, "a")?;
-                sheet.write(1, 0, 1)?;
+                sheet.write(1, 1, 1)?;
+                sheet.write(2, 0, 2)?;
                 Ok(())
             })
         }),
+        Case::new(
+            "index-without-label.xlsx",
+            completed(1, 0, &[(Found::BlankLabel, 1)]),
+            |out| {
+                made(out, |sheet| {
+                    sheet.write(0, 1, "a")?;
+                    sheet.write(1, 0, 0)?;
+                    sheet.write(1, 1, 1)?;
+                    Ok(())
+                })
+            },
+        ),
         Case::new("formulas.xlsx", completed(1, 0, &[]), |out| {
             made(out, |sheet| {
                 sheet.write_row(0, 0, ["a", "b"])?;
