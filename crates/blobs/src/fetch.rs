@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
@@ -140,4 +140,24 @@ pub(crate) async fn get(
     } else {
         Err(Error::storage(STEP, "it ended early"))
     }
+}
+
+/// The bytes of `range` in chunks, which end with an error when fewer came: a proxy may frame a body anew that was cut
+/// off, and what is missing shows by its length only.
+pub(crate) fn whole(
+    chunks: BoxStream<'static, object_store::Result<Bytes>>,
+    range: Range<u64>,
+) -> BoxStream<'static, Result<Bytes, Error>> {
+    stream::try_unfold((chunks, range), |(mut chunks, left)| async move {
+        let chunk = chunks.try_next().await;
+        match chunk.map_err(|e| Error::object(STEP, e))? {
+            Some(chunk) => {
+                let left = left.start + chunk.len() as u64..left.end;
+                Ok(Some((chunk, (chunks, left))))
+            }
+            None if left.is_empty() => Ok(None),
+            None => Err(Error::storage(STEP, "it ended early")),
+        }
+    })
+    .boxed()
 }

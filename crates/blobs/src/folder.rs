@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use filejobs_core::JobId;
 
-use crate::is_before;
+use crate::keys::{AREAS, is_before};
 
 /// The folder under which everything lies. All of its functions block.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Folder {
     pub(crate) fn create(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
         let root = root.canonicalize()?;
-        for area in crate::AREAS.into_iter().chain([STAGING]) {
+        for area in AREAS.into_iter().chain([STAGING]) {
             fs::create_dir_all(root.join(area))?;
         }
         sync_folder(&root)?;
@@ -135,22 +135,33 @@ impl Folder {
         for area in ["results", "plans"] {
             let folder = self.root.join(area).join(job.to_string());
             let Some(before) = before else {
-                gone(fs::remove_dir_all(&folder))?;
+                self.gone(fs::remove_dir_all(&folder))?;
                 continue;
             };
             let entries = match fs::read_dir(&folder) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    self.stands()?;
+                    continue;
+                }
                 other => other?,
             };
             for entry in entries {
                 let entry = entry?;
                 let name = entry.file_name();
                 if name.to_str().is_some_and(|name| is_before(name, before)) {
-                    gone(fs::remove_dir_all(entry.path()))?;
+                    self.gone(fs::remove_dir_all(entry.path()))?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// What was not there is removed as well, but nothing is where the folder itself is away.
+    fn gone(&self, removed: io::Result<()>) -> io::Result<()> {
+        match removed {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.stands(),
+            other => other,
+        }
     }
 
     /// Removes uploads in progress whose last write is `idle` ago.
@@ -193,11 +204,4 @@ fn create_folders(folder: &Path) -> io::Result<()> {
 fn parent(path: &Path) -> io::Result<&Path> {
     path.parent()
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))
-}
-
-fn gone(removed: io::Result<()>) -> io::Result<()> {
-    match removed {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }

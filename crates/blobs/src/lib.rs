@@ -10,6 +10,7 @@
 mod error;
 mod fetch;
 mod folder;
+mod keys;
 mod reader;
 mod s3;
 mod staged;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use filejobs_core::{FileName, JobId};
+use filejobs_core::JobId;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
@@ -35,8 +36,9 @@ use tokio::sync::Semaphore;
 
 pub use error::Error;
 pub use fetch::Fetched;
+pub use keys::{plan_key, result_key, upload_key};
 pub use reader::Reader;
-pub use s3::{Credentials, S3Config};
+pub use s3::{Credentials, S3_LARGEST, S3Config};
 pub use staged::{Complete, Staged, hex};
 pub use sums::{Summing, Sums};
 
@@ -47,9 +49,6 @@ use staged::{Content, Small};
 
 /// Bytes of one item of [`Blobs::stream`].
 const CHUNK: usize = 256 * 1024;
-
-/// The first parts of all keys.
-const AREAS: [&str; 3] = ["uploads", "results", "plans"];
 
 /// A blob store.
 #[derive(Debug, Clone)]
@@ -66,30 +65,6 @@ pub struct Blobs {
 enum Backend {
     Local(Arc<Folder>),
     S3(Arc<S3>),
-}
-
-/// The key of a job's uploaded file.
-#[must_use]
-pub fn upload_key(job: JobId, name: &FileName) -> String {
-    format!("uploads/{job}_{}", name.sanitized())
-}
-
-/// The key of a task's result.
-#[must_use]
-pub fn result_key(job: JobId, generation: u32, task_index: u32, name: &str) -> String {
-    format!("results/{job}/{generation}/{task_index:05}-{name}")
-}
-
-/// The key of what a plan leaves for the pieces.
-#[must_use]
-pub fn plan_key(job: JobId, generation: u32, name: &str) -> String {
-    format!("plans/{job}/{generation}/{name}")
-}
-
-/// Whether the part of a key that names a generation names one before `before`.
-pub(crate) fn is_before(part: &str, before: u32) -> bool {
-    part.parse()
-        .is_ok_and(|generation: u32| generation < before)
 }
 
 fn key(text: &str) -> Result<Key, Error> {
@@ -259,20 +234,24 @@ impl Blobs {
             ..GetOptions::default()
         };
         let found = self.objects.get_opts(&self::key(key)?, options).await;
-        match found.map_err(|e| Error::object(STEP, e))?.payload {
+        let found = found.map_err(|e| Error::object(STEP, e))?;
+        match found.payload {
             GetResultPayload::File(file, _) => Ok(file_stream(file, range.start..end)),
-            GetResultPayload::Stream(stream) => {
-                Ok(stream.map_err(|e| Error::object(STEP, e)).boxed())
-            }
+            GetResultPayload::Stream(stream) => Ok(fetch::whole(stream, found.range)),
         }
     }
 
-    /// Removes a blob; one that is not there is fine.
+    /// Removes a blob; one that is not there is fine, a folder that is not is an error.
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
+        const STEP: &str = "removing a blob";
         let deleted = self.objects.delete(&self::key(key)?).await;
-        match deleted.map_err(|e| Error::object("removing a blob", e)) {
-            Err(Error::NotFound) => Ok(()),
-            other => other,
+        match (deleted.map_err(|e| Error::object(STEP, e)), &self.backend) {
+            (Err(Error::NotFound), Backend::Local(folder)) => {
+                let folder = folder.clone();
+                blocking(STEP, move || folder.stands()).await
+            }
+            (Err(Error::NotFound), Backend::S3(_)) => Ok(()),
+            (other, _) => other,
         }
     }
 
@@ -300,8 +279,7 @@ impl Blobs {
                 Err(Error::NotFound) => continue,
                 other => other?,
             };
-            let job = meta.location.filename().and_then(|name| name.get(..36));
-            if let Some(Ok(job)) = job.map(str::parse)
+            if let Some(job) = keys::job_of(meta.location.as_ref())
                 && is_older(&meta, older_than)
             {
                 uploads.push((job, meta.location.to_string()));

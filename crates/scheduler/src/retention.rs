@@ -55,10 +55,8 @@ pub(crate) async fn run(backends: Backends, config: Config, stop: CancellationTo
         {
             step.tell("the store could not be swept");
         }
-        if blob_sweep.is_due()
-            && let Err(step) = sweep_blobs(&backends, &config, &stop).await
-        {
-            step.tell("the blobs could not be swept");
+        if blob_sweep.is_due() {
+            sweep_blobs(&backends, &config, &stop).await;
         }
     }
 }
@@ -181,22 +179,30 @@ async fn sweep_store(backends: &Backends, stop: &CancellationToken) -> Result<()
     Ok(())
 }
 
-/// Removes parts of abandoned uploads, uploads whose job never came to be, and whatever else belongs to no job.
-async fn sweep_blobs(
-    backends: &Backends,
-    config: &Config,
-    stop: &CancellationToken,
-) -> Result<(), Step> {
-    let blobs = &backends.blobs;
-    let parts = blobs.sweep_staged(config.keep_staged).await?;
-    let orphans = match config.keep_orphans {
-        Some(keep) => sweep_orphans(backends, keep, stop).await?,
-        None => 0,
+/// Removes parts of abandoned uploads, uploads whose job never came to be, and whatever else belongs to no job. The one
+/// whatever comes of the other: a storage may refuse either for good, for want of a right.
+async fn sweep_blobs(backends: &Backends, config: &Config, stop: &CancellationToken) {
+    let staged = backends.blobs.sweep_staged(config.keep_staged).await;
+    let parts = or_told(
+        staged.map_err(Step::from),
+        "unfinished uploads could not be swept",
+    );
+    let lost = match config.keep_orphans {
+        Some(keep) => sweep_orphans(backends, keep, stop).await,
+        None => Ok(0),
     };
+    let orphans = or_told(lost, "blobs without a job could not be swept");
     if parts + orphans > 0 {
         tracing::info!(parts, orphans, "abandoned blobs are removed");
     }
-    Ok(())
+}
+
+/// How many were removed; a failure is told.
+fn or_told(swept: Result<u64, Step>, what: &'static str) -> u64 {
+    swept.unwrap_or_else(|step| {
+        step.tell(what);
+        0
+    })
 }
 
 /// Removes uploads and results that belong to no job and have not been written to for `keep`. How many.

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use filejobs_core::{JobId, causes};
 use http::Method;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
@@ -13,10 +14,11 @@ use object_store::signer::{SignedUrlOptions, Signer};
 use quick_xml::Reader;
 use quick_xml::escape::unescape;
 use quick_xml::events::Event;
+use tokio::time::Instant;
 
 use super::S3;
-use crate::AREAS;
 use crate::error::Error;
+use crate::keys::job_of;
 
 /// How long a signed address is good for; the clocks of both sides may differ.
 const SIGNED_FOR: Duration = Duration::from_mins(5);
@@ -26,6 +28,9 @@ const PAGES: usize = 20;
 
 /// The largest page that is taken.
 const PAGE_BYTES: usize = 8 << 20;
+
+/// How long calls in vain may take in one sweep: a storage that is out of reach may let each wait for long.
+const TROUBLE: Duration = Duration::from_secs(10);
 
 const STEP: &str = "listing unfinished uploads";
 
@@ -66,17 +71,29 @@ impl<T> Page<T> {
 }
 
 impl S3 {
-    /// Gives up uploads that nobody has sent anything of for `idle`. Returns how many.
+    /// Gives up uploads that nobody has sent anything of for `idle`. Returns how many. One that fails is left for the
+    /// next time and does not hold up the others.
     pub(crate) async fn sweep(&self, idle: Duration) -> Result<u64, Error> {
         let mut removed = 0;
+        let mut in_vain = Duration::ZERO;
         let mut next = Some(Vec::new());
         for _ in 0..PAGES {
             let Some(from) = next.take() else { break };
             let page = uploads(&self.page(&Key::default(), "uploads", "", from).await?)?;
             for upload in &page.found {
-                if self.is_ours(&upload.key) && self.is_idle(upload, idle).await? {
-                    self.give_up(upload).await?;
-                    removed += 1;
+                let Some(job) = owner(&upload.key, self.prefix.as_ref()) else {
+                    continue;
+                };
+                let begun = Instant::now();
+                match self.sweep_one(upload, idle).await {
+                    Ok(is_removed) => removed += u64::from(is_removed),
+                    Err(error) => {
+                        in_vain += begun.elapsed();
+                        if in_vain > TROUBLE {
+                            return Err(error);
+                        }
+                        tell(job, &error);
+                    }
                 }
             }
             next = page.next();
@@ -84,11 +101,13 @@ impl S3 {
         Ok(removed)
     }
 
-    /// Others may keep things in the bucket, too.
-    fn is_ours(&self, key: &str) -> bool {
-        let below = key.strip_prefix(self.prefix.as_ref());
-        let below = below.map(|key| key.trim_start_matches('/'));
-        below.is_some_and(|key| AREAS.iter().any(|area| key.starts_with(area)))
+    /// Gives an upload up if it is idle. Returns whether it was.
+    async fn sweep_one(&self, upload: &Unfinished, idle: Duration) -> Result<bool, Error> {
+        let is_idle = self.is_idle(upload, idle).await?;
+        if is_idle {
+            self.give_up(upload).await?;
+        }
+        Ok(is_idle)
     }
 
     /// Whether both the upload and its latest part are old.
@@ -146,6 +165,19 @@ impl S3 {
         refused?;
         String::from_utf8(body).map_err(|e| Error::storage(STEP, e))
     }
+}
+
+/// The job that an upload below our prefix belongs to. Others may keep things in the bucket, too.
+fn owner(key: &str, prefix: &str) -> Option<JobId> {
+    if prefix.is_empty() {
+        return job_of(key);
+    }
+    job_of(key.strip_prefix(prefix)?.strip_prefix('/')?)
+}
+
+fn tell(job: JobId, error: &Error) {
+    let error = causes::chain(error);
+    tracing::warn!(job.id = %job, error, "an unfinished upload is left for the next sweep");
 }
 
 /// Whether a time that the storage wrote lies `idle` or longer ago. A time that cannot be read is young.
@@ -260,6 +292,26 @@ mod tests {
         assert_eq!(page.found, ["2026-01-02T03:04:05Z"]);
         assert_eq!(page.next(), None);
         assert!(uploads("no XML <").is_err());
+    }
+
+    #[test]
+    fn only_what_lies_below_the_prefix_under_a_key_of_ours_is_ours() {
+        let job = filejobs_core::Sources::system().job_id();
+        let key = format!("uploads/{job}_a");
+        assert_eq!(owner(&key, ""), Some(job));
+        assert_eq!(owner(&format!("our/part/{key}"), "our/part"), Some(job));
+        for (key, prefix) in [
+            (key.clone(), "our"),
+            (format!("our/{key}"), ""),
+            (format!("our{key}"), "our"),
+            (format!("our//{key}"), "our"),
+            (format!("ours/{key}"), "our"),
+            (format!("our/part/{key}"), "our"),
+            ("uploads/holiday_2026.mp4".to_owned(), ""),
+            ("uploads.tar".to_owned(), ""),
+        ] {
+            assert_eq!(owner(&key, prefix), None, "{key} below {prefix}");
+        }
     }
 
     #[test]

@@ -30,11 +30,16 @@ pub use config::{Credentials, S3Config};
 pub(crate) use upload::Upload;
 
 use crate::error::{Error, blocking};
-use crate::is_before;
+use crate::keys::is_before;
 
-/// Bytes of one part of an upload, but for the last. Storages take no less than 5 MiB, and no more than 10,000 parts
-/// (78 GiB at this size); some want all parts to be equal.
+/// Bytes of one part of an upload, but for the last. Storages take no less than 5 MiB; some want all parts to be equal.
 pub(crate) const PART: u64 = 8 << 20;
+
+/// Parts of one upload that storages take.
+const PARTS: u64 = 10_000;
+
+/// Bytes of the largest blob that an S3-compatible storage takes from us: 80,000 MiB.
+pub const S3_LARGEST: u64 = PARTS * PART;
 
 /// Parts that the process holds in memory to send them.
 const PARTS_AT_ONCE: usize = 4;
@@ -185,11 +190,14 @@ impl S3 {
                 std::future::ready(unwanted)
             });
             let deleted = self.objects.delete_stream(unwanted.boxed());
-            let gone = deleted.try_for_each(|_| std::future::ready(Ok(())));
-            match gone.await.map_err(|e| Error::object("removing results", e)) {
-                Ok(()) | Err(Error::NotFound) => {}
-                Err(error) => return Err(error),
-            }
+            let gone = deleted.map(|deleted| {
+                match deleted.map_err(|e| Error::object("removing results", e)) {
+                    // Removed by somebody else; the others have still to go.
+                    Ok(_) | Err(Error::NotFound) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            });
+            gone.try_collect::<()>().await?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::io;
 use filejobs_core::ErrorClass;
 
 use super::super::*;
+use super::job;
 use super::place::{count, pattern, upload};
 
 #[test]
@@ -72,6 +73,9 @@ async fn a_folder_that_is_gone_is_not_taken_for_a_blob_that_is() {
     for answer in [
         blobs.fetch("uploads/a", None, home.path()).await.map(drop),
         blobs.reader("uploads/a").await.map(drop),
+        blobs.delete("uploads/a").await,
+        blobs.delete_results(job(), None).await,
+        blobs.delete_results(job(), Some(2)).await,
     ] {
         let error = answer.unwrap_err();
         assert_eq!(error.class(), ErrorClass::Transient, "{error:?}");

@@ -4,7 +4,7 @@ mod folder;
 mod place;
 mod s3;
 
-use filejobs_core::Sources;
+use filejobs_core::{FileName, Sources};
 
 use super::*;
 use place::{Place, count, pattern, until, upload};
@@ -188,7 +188,8 @@ async fn an_upload_that_is_given_up_leaves_nothing(place: Place) {
 }
 
 async fn an_upload_that_was_swept_cannot_be_published(place: Place) {
-    let mut staged = place.blobs.stage("uploads/x").await.unwrap();
+    let key = upload_key(job(), &FileName::new("t.csv", 255));
+    let mut staged = place.blobs.stage(&key).await.unwrap();
     staged
         .write(pattern(MORE_THAN_A_PART).into())
         .await
@@ -207,7 +208,7 @@ async fn an_upload_that_was_swept_cannot_be_published(place: Place) {
     assert_eq!(place.unfinished(), 0);
     let published = place.blobs.publish(complete).await;
     assert!(matches!(published, Err(Error::Storage { .. })));
-    let size = place.blobs.size("uploads/x").await;
+    let size = place.blobs.size(&key).await;
     assert!(matches!(size, Err(Error::NotFound)));
 }
 

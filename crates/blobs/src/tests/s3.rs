@@ -1,11 +1,13 @@
 //! What is special about an S3-compatible storage.
 
+use filejobs_core::FileName;
 use filejobs_testkit::proxy::{Link, Proxy};
 use filejobs_testkit::s3::S3Server;
-use wiremock::matchers::method;
+use wiremock::matchers::{method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::super::*;
+use super::job;
 use super::place::{Place, config, pattern, until, upload};
 pub(super) use crate::s3::PART;
 
@@ -129,8 +131,9 @@ async fn uploads_of_others_in_the_same_bucket_are_not_swept() {
     };
     let (ours, theirs) = (of("ours"), of("theirs"));
     let mut begun = Vec::new();
+    let key = upload_key(job(), &FileName::new("a", 255));
     for blobs in [&ours, &theirs] {
-        let mut staged = blobs.stage("uploads/a").await.unwrap();
+        let mut staged = blobs.stage(&key).await.unwrap();
         staged
             .write(pattern(PART as usize + 600_000).into())
             .await
@@ -141,4 +144,100 @@ async fn uploads_of_others_in_the_same_bucket_are_not_swept() {
     let [our, their] = <[Complete; 2]>::try_from(begun).unwrap();
     assert!(ours.publish(our).await.is_err());
     theirs.publish(their).await.unwrap();
+}
+
+/// An answer of a storage of our own making.
+fn answer(body: impl Into<String>) -> ResponseTemplate {
+    let body: String = body.into();
+    ResponseTemplate::new(200).set_body_string(body)
+}
+
+#[tokio::test]
+async fn an_unfinished_upload_that_cannot_be_swept_does_not_hold_up_the_others() {
+    let server = MockServer::start().await;
+    let name = FileName::new("a", 255);
+    let [refused, idle] = [job(), job()].map(|job| upload_key(job, &name));
+    // No key at all for the library that we speak to the storage with.
+    let odd = format!("results/{}//a", job());
+    let found = [&refused, &odd, &idle].map(|key| {
+        format!(
+            "<Upload><Key>{key}</Key><UploadId>1</UploadId>\
+             <Initiated>2020-01-01T00:00:00Z</Initiated></Upload>"
+        )
+    });
+    Mock::given(method("GET"))
+        .and(query_param("uploads", ""))
+        .respond_with(answer(format!("<Uploads>{}</Uploads>", found.concat())))
+        .mount(&server)
+        .await;
+    for (key, parts) in [
+        (&refused, ResponseTemplate::new(403)),
+        (&idle, answer("<Parts></Parts>")),
+    ] {
+        Mock::given(method("GET"))
+            .and(path(format!("/bucket/{key}")))
+            .respond_with(parts)
+            .mount(&server)
+            .await;
+    }
+    Mock::given(method("DELETE"))
+        .and(path(format!("/bucket/{idle}")))
+        .respond_with(ResponseTemplate::new(204))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let blobs = Blobs::s3(&config(&server.uri(), "bucket")).unwrap();
+    assert_eq!(blobs.sweep_staged(Duration::ZERO).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_result_that_somebody_else_removes_meanwhile_does_not_keep_the_others() {
+    // More than are removed at a time.
+    const RESULTS: u32 = 50;
+    let server = MockServer::start().await;
+    let job = job();
+    let found: Vec<String> = (0..RESULTS)
+        .map(|index| {
+            let key = result_key(job, 0, index, "a");
+            format!(
+                "<Contents><Key>{key}</Key><Size>1</Size>\
+                 <LastModified>2026-01-02T03:04:05Z</LastModified></Contents>"
+            )
+        })
+        .collect();
+    for (area, found) in [("results", found.concat()), ("plans", String::new())] {
+        Mock::given(method("GET"))
+            .and(query_param("prefix", format!("{area}/{job}/")))
+            .respond_with(answer(format!("<List>{found}</List>")))
+            .mount(&server)
+            .await;
+    }
+    for (status, times) in [(404_u16, 1), (204, u64::from(RESULTS) - 1)] {
+        Mock::given(method("DELETE"))
+            .respond_with(ResponseTemplate::new(status))
+            .up_to_n_times(times)
+            .expect(times)
+            .mount(&server)
+            .await;
+    }
+    let blobs = Blobs::s3(&config(&server.uri(), "bucket")).unwrap();
+    blobs.delete_results(job, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_blob_whose_end_is_lost_on_its_way_is_not_taken_for_a_shorter_one() {
+    let server = MockServer::start().await;
+    let cut = ResponseTemplate::new(206)
+        .insert_header("content-range", "bytes 0-9/10")
+        .set_body_string("01234");
+    for (verb, given) in [("HEAD", answer("0123456789")), ("GET", cut)] {
+        Mock::given(method(verb))
+            .respond_with(given)
+            .mount(&server)
+            .await;
+    }
+    let blobs = Blobs::s3(&config(&server.uri(), "bucket")).unwrap();
+    let chunks = blobs.stream("uploads/a", 0..10).await.unwrap();
+    let read: Result<Vec<Bytes>, Error> = chunks.try_collect().await;
+    assert!(matches!(read, Err(Error::Storage { .. })), "{read:?}");
 }

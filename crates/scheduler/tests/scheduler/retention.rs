@@ -140,6 +140,40 @@ async fn a_deletion_survives_an_outage_of_the_storage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_survives_a_volume_that_is_away() {
+    let service = Service::start().await;
+    let job = service.submit(|_| {}).await;
+    let blob = service.job(job).await.blob;
+    let result = service.result(job).await;
+    let root = service.folder.path().join("blobs");
+    let away = service.folder.path().join("away");
+    // As a volume looks that was unmounted.
+    std::fs::rename(&root, &away).unwrap();
+    std::fs::create_dir(&root).unwrap();
+
+    let soon = |config: &mut Config| config.burials.cap = Duration::from_millis(1);
+    let scheduler = service.schedule(config(soon));
+    service.store().delete(job).await.unwrap();
+    eventually("the removal has failed", async || {
+        let left = service.store().tombstones(1).await.unwrap();
+        left.first().is_some_and(|tombstone| tombstone.tries > 0)
+    })
+    .await;
+    scheduler.stop().await;
+
+    std::fs::remove_dir(&root).unwrap();
+    std::fs::rename(&away, &root).unwrap();
+    assert!(service.exists(&blob).await && service.exists(&result).await);
+    let scheduler = service.schedule(config(soon));
+    eventually("the job is buried", async || {
+        service.store().tombstones(1).await.unwrap().is_empty()
+    })
+    .await;
+    scheduler.stop().await;
+    assert!(!service.exists(&blob).await && !service.exists(&result).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ended_jobs_go_after_their_time_and_open_ones_stay() {
     let service = Service::start().await;
     let (open, ended) = (service.submit(|_| {}).await, service.submit(|_| {}).await);
@@ -169,6 +203,15 @@ async fn an_upload_without_a_job_goes_once_it_is_old_enough() {
 
     sweep(&service, &orphan).await;
     assert!(service.exists(&claimed.job.blob).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_goes_although_unfinished_uploads_cannot_be_listed() {
+    let service = Service::start().await;
+    let orphan = service.upload(service.backends.sources.job_id()).await;
+    let unfinished = service.folder.path().join("blobs/staging");
+    std::fs::remove_dir(unfinished).unwrap();
+    sweep(&service, &orphan).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
