@@ -11,14 +11,19 @@ use super::{Native, Parse};
 /// How numbers are written in one column.
 #[derive(Debug, Clone)]
 pub struct NumberText {
+    /// None for plain text, which can be parsed as it stands.
+    notation: Option<Notation>,
+    non_finite: bool,
+    /// Text that its value does not keep is no number.
+    only_kept: bool,
+}
+
+/// What stands in a number's text besides digits, sign and exponent.
+#[derive(Debug, Clone)]
+struct Notation {
     decimal: Box<[u8]>,
     group: Box<[u8]>,
     bare: bool,
-    non_finite: bool,
-    /// Nothing above differs from the default: the text can be parsed as it stands.
-    plain: bool,
-    /// Text that its value does not keep is no number.
-    only_kept: bool,
 }
 
 impl Default for NumberText {
@@ -33,11 +38,14 @@ impl NumberText {
     /// `-INF` are numbers.
     #[must_use]
     pub fn new(decimal: &str, group: &str, bare: bool, non_finite: bool) -> Self {
-        Self {
-            plain: decimal == "." && group.is_empty() && bare,
+        let plain = decimal == "." && group.is_empty() && bare;
+        let notation = || Notation {
             decimal: decimal.as_bytes().into(),
             group: group.as_bytes().into(),
             bare,
+        };
+        Self {
+            notation: (!plain).then(notation),
             non_finite,
             only_kept: false,
         }
@@ -56,10 +64,11 @@ impl NumberText {
     /// The same without anything around the number.
     #[must_use]
     pub fn bare(&self) -> Self {
-        Self {
-            bare: true,
-            ..self.clone()
+        let mut bare = self.clone();
+        if let Some(notation) = &mut bare.notation {
+            notation.bare = true;
         }
+        bare
     }
 
     /// Whether only text that its value keeps is taken.
@@ -74,6 +83,14 @@ impl NumberText {
         self.non_finite
     }
 
+    /// Whether text is refused that could be read as a number.
+    #[inline]
+    fn refuses(&self, text: &[u8], survives: impl Fn(&[u8]) -> bool) -> bool {
+        self.only_kept && (is_name(text) || !survives(text))
+    }
+}
+
+impl Notation {
     /// `text` with `.` between whole and fraction, no groups and nothing around it; `None` when a group or
     /// decimal character stands where it cannot.
     #[cold]
@@ -216,12 +233,12 @@ impl Parse for IntegerText {
 
     #[inline]
     fn parse(&self, text: &[u8]) -> Option<i64> {
-        if self.0.only_kept && is_name(text) {
-            None
-        } else if self.0.plain {
-            integer(text)
-        } else {
-            integer(&self.0.normalised(text)?)
+        if self.0.refuses(text, |_| true) {
+            return None;
+        }
+        match &self.0.notation {
+            None => integer(text),
+            Some(notation) => integer(&notation.normalised(text)?),
         }
     }
 
@@ -239,12 +256,10 @@ impl Parse for NumberText {
 
     #[inline]
     fn parse(&self, text: &[u8]) -> Option<f64> {
-        let value = if self.only_kept && (is_name(text) || !survives(text)) {
-            None
-        } else if self.plain {
-            float(text)
-        } else {
-            self.normalised(text).and_then(|text| float(&text))
+        let value = match &self.notation {
+            _ if self.refuses(text, survives) => None,
+            None => float(text),
+            Some(notation) => notation.normalised(text).and_then(|text| float(&text)),
         };
         match value {
             None if self.non_finite => non_finite(text),

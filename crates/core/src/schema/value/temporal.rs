@@ -160,7 +160,9 @@ fn reads_back(pattern: &str, parts: &BrokenDownTime, text: &[u8]) -> bool {
     };
     let written = written.as_bytes();
     let digits = |text: &[u8]| text.iter().filter(|b| b.is_ascii_digit()).count();
-    !(leap_second && !holds_60(written)) && !(dense && digits(written) != digits(text))
+    let second_is_another = leap_second && !holds_60(written);
+    let digits_are_missing = dense && digits(written) != digits(text);
+    !second_is_another && !digits_are_missing
 }
 
 /// Whether a pattern has parts of digits with nothing between them, and none that can be written in several lengths.
