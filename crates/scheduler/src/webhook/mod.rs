@@ -165,6 +165,12 @@ async fn deliver(
         (Err(_), _) | (_, None) => Answer::TooLate,
     };
     let took = begin.elapsed();
+    if budget.is_some_and(|budget| schedule::stood_still(answer, budget, took)) {
+        let (job, id) = (delivery.job, delivery.id);
+        tracing::warn!(job.id = %job, delivery.id = %id, ?took, "this process stood still while it sent a webhook; it is sent again");
+        // It is due again once its hold ends.
+        return None;
+    }
     let next = schedule.next(&delivery, answer, clock.now());
     count(next, took);
     tell(&delivery, answer, next, took);

@@ -19,6 +19,15 @@ pub(crate) struct Schedule {
     pub(crate) window: Duration,
 }
 
+/// An attempt that takes so much longer than it may was not held up by its receiver.
+const STANDSTILL: Duration = Duration::from_secs(1);
+
+/// Whether an attempt that might take `budget` failed because this process stood still meanwhile, as when its machine
+/// is paused. It says nothing of the receiver, which may not have been sent anything.
+pub(crate) fn stood_still(answer: Answer, budget: Duration, took: Duration) -> bool {
+    matches!(answer, Answer::None(_)) && took > budget + STANDSTILL
+}
+
 /// What an attempt brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -220,6 +229,15 @@ mod tests {
             SCHEDULE.next(&delivery(0), failed, late),
             NextDelivery::Abandoned
         );
+    }
+
+    #[test]
+    fn only_a_failure_past_all_time_is_the_senders_own() {
+        let seconds = Duration::from_secs;
+        let failed = Answer::None(Reason::Connection);
+        assert!(stood_still(failed, seconds(2), seconds(4)));
+        assert!(!stood_still(failed, seconds(2), seconds(3)));
+        assert!(!stood_still(Answer::Status(200), seconds(2), seconds(4)));
     }
 
     #[test]

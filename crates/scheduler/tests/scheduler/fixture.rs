@@ -172,10 +172,15 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut done: i
 /// A scheduler whose webhooks may go to this machine, with short pauses.
 pub(crate) fn telling(service: &Service, change: impl FnOnce(&mut Config)) -> Scheduler {
     service.schedule(config(|config| {
-        config.webhooks.allowed = vec!["127.0.0.0/8".parse().unwrap()];
-        config.webhooks.pauses = [5, 10, 20].map(Duration::from_millis);
+        told_here(config);
         change(config);
     }))
+}
+
+/// Webhooks may go to this machine, with short pauses.
+pub(crate) fn told_here(config: &mut Config) {
+    config.webhooks.allowed = vec!["127.0.0.0/8".parse().unwrap()];
+    config.webhooks.pauses = [5, 10, 20].map(Duration::from_millis);
 }
 
 /// Hands a job in that tells `url`, and ends it.

@@ -43,7 +43,8 @@ pub(crate) async fn due(unit: &mut Unit, limit: u32, hold: Duration) -> Result<V
     Ok(due)
 }
 
-/// Writes down an attempt and what follows.
+/// Writes down an attempt and what follows. What has been delivered stays so: an attempt of somebody who stood still
+/// past its hold comes late.
 pub(crate) async fn record(
     unit: &mut Unit,
     id: DeliveryId,
@@ -57,7 +58,10 @@ pub(crate) async fn record(
     };
     let recorded = sqlx::query!(
         "WITH delivery AS (
-            UPDATE deliveries SET attempts = attempts + 1, state = $2, due_at = $3 WHERE id = $1 RETURNING id, attempts
+            UPDATE deliveries SET attempts = attempts + 1,
+                state = CASE state WHEN 'delivered' THEN state ELSE $2 END,
+                due_at = CASE state WHEN 'delivered' THEN NULL ELSE $3::timestamptz END
+            WHERE id = $1 RETURNING id, attempts
         )
         INSERT INTO delivery_attempts (delivery, number, at, duration_ms, status, error)
         SELECT id, attempts, $4, $5, $6, $7 FROM delivery",

@@ -40,7 +40,8 @@ pub(crate) async fn due(unit: &mut Unit, limit: u32, hold: Duration) -> Result<V
     Ok(due)
 }
 
-/// Writes down an attempt and what follows.
+/// Writes down an attempt and what follows. What has been delivered stays so: an attempt of somebody who stood still
+/// past its hold comes late.
 pub(crate) async fn record(
     unit: &mut Unit,
     id: DeliveryId,
@@ -53,7 +54,10 @@ pub(crate) async fn record(
         NextDelivery::At(time) => ("pending", Some(micros(time))),
     };
     let number = sqlx::query_scalar!(
-        "UPDATE deliveries SET attempts = attempts + 1, state = ?, due_at = ? WHERE id = ? RETURNING attempts",
+        "UPDATE deliveries SET attempts = attempts + 1,
+            state = CASE state WHEN 'delivered' THEN state ELSE ? END,
+            due_at = CASE state WHEN 'delivered' THEN NULL ELSE ? END
+        WHERE id = ? RETURNING attempts",
         state,
         due_at,
         id

@@ -425,6 +425,7 @@ macro_rules! conformance_tests {
                 the_end_is_told_to_the_webhook
                 a_delivery_is_hidden_while_it_is_tried
                 a_delivery_ends_delivered_or_abandoned
+                what_has_been_delivered_stays_so
                 a_retried_job_tells_again_with_a_new_id
                 the_newest_delivery_is_sent_again_in_a_round_of_its_own
                 listeners_hear_of_changes

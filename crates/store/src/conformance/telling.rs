@@ -178,6 +178,26 @@ pub async fn a_delivery_ends_delivered_or_abandoned(bench: &Bench) {
     assert!(matches!(recorded.await, Err(Error::NotFound)));
 }
 
+/// A sender that stood still past its hold knows no better than the one that took over from it.
+pub async fn what_has_been_delivered_stays_so(bench: &Bench) {
+    let job = with_webhook(bench).await;
+    bench.store.cancel(job.id).await.expect("cancelled");
+    let delivery = due(bench).await.remove(0);
+    for (status, next) in [
+        (Some(200), NextDelivery::Delivered),
+        (None, NextDelivery::Abandoned),
+        (None, NextDelivery::At(bench.sources.now())),
+    ] {
+        let attempt = attempt(bench, status);
+        let recorded = bench.store.record_attempt(delivery.id, attempt, next).await;
+        recorded.expect("recorded");
+    }
+    assert_eq!(due(bench).await, []);
+    let records = bench.store.deliveries(job.id).await.expect("answers");
+    assert_eq!(records[0].state, "delivered");
+    assert_eq!(records[0].attempts.len(), 3);
+}
+
 /// A second end is another message.
 pub async fn a_retried_job_tells_again_with_a_new_id(bench: &Bench) {
     let job = with_webhook(bench).await;
