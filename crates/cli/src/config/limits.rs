@@ -5,6 +5,9 @@ use filejobs_core::Limits;
 
 use super::Problems;
 
+/// The setting that bounds what is taken.
+pub(super) const MAX_UPLOAD: &str = "MAX_UPLOAD_MB (--max-upload-mb)";
+
 /// Sizes.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits")]
@@ -49,8 +52,8 @@ impl LimitArgs {
     /// The limits that they make.
     pub(crate) fn read(&self, problems: &mut Problems) -> Limits {
         let mut mib = |name: &str, text: &str| problems.whole(name, text, 1..=1 << 20) << 20;
-        Limits {
-            upload_bytes: mib("MAX_UPLOAD_MB (--max-upload-mb)", &self.max_upload_mb),
+        let limits = Limits {
+            upload_bytes: mib(MAX_UPLOAD, &self.max_upload_mb),
             split_bytes: mib("FILEJOBS_SPLIT_MB (--split-mb)", &self.split_mb),
             batch_rows: problems.whole("CHUNK_SIZE (--chunk-size)", &self.chunk_size, 1..=1_000_000)
                 as u32,
@@ -65,7 +68,9 @@ impl LimitArgs {
                 0..=100_000_000,
             ),
             ..Limits::default()
-        }
+        };
+        problems.takes(limits.upload_bytes);
+        limits
     }
 }
 

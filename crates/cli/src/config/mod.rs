@@ -44,17 +44,23 @@ use crate::exit::Stop;
 
 /// What is wrong with the settings, one sentence each. A setting is named by its variable and its flag.
 #[derive(Debug, Default)]
-pub(crate) struct Problems(Vec<String>);
+pub(crate) struct Problems {
+    told: Vec<String>,
+    /// The largest upload that is taken, and the largest that can be stored: settings of two groups, which are read in
+    /// any order.
+    largest_taken: Option<u64>,
+    largest_stored: Option<u64>,
+}
 
 impl Problems {
     /// Notes one.
     pub(crate) fn add(&mut self, name: &str, problem: impl Display) {
-        self.0.push(format!("{name}: {problem}"));
+        self.told.push(format!("{name}: {problem}"));
     }
 
     /// Notes several that say themselves what they are about.
     pub(crate) fn extend(&mut self, problems: impl IntoIterator<Item = String>) {
-        self.0.extend(problems);
+        self.told.extend(problems);
     }
 
     /// A whole number within bounds.
@@ -83,7 +89,7 @@ impl Problems {
         }
     }
 
-    /// Yes or no.
+    /// Yes or no; no when it is blank.
     pub(crate) fn yes(&mut self, name: &str, text: &str) -> bool {
         match text.trim().to_ascii_lowercase().as_str() {
             "true" | "yes" | "on" | "1" => true,
@@ -121,18 +127,41 @@ impl Problems {
         given
     }
 
+    /// Uploads of up to so many bytes are taken.
+    fn takes(&mut self, bytes: u64) {
+        self.largest_taken = Some(bytes);
+        self.compare_largest();
+    }
+
+    /// Uploads of up to so many bytes can be stored in S3.
+    fn stores(&mut self, bytes: u64) {
+        self.largest_stored = Some(bytes);
+        self.compare_largest();
+    }
+
+    fn compare_largest(&mut self) {
+        let both = self.largest_taken.zip(self.largest_stored);
+        if let Some((_, stored)) = both.filter(|(taken, stored)| taken > stored) {
+            let most = stored >> 20;
+            self.add(
+                limits::MAX_UPLOAD,
+                format_args!("1 to {most} is taken with FILEJOBS_S3_BUCKET"),
+            );
+        }
+    }
+
     /// Ends with all of them, when there are any.
     pub(crate) fn finish(self) -> Result<(), Stop> {
-        if self.0.is_empty() {
+        if self.told.is_empty() {
             Ok(())
         } else {
-            Err(Stop::usage(&self.0))
+            Err(Stop::usage(&self.told))
         }
     }
 
     #[cfg(test)]
     pub(crate) fn told(&self) -> &[String] {
-        &self.0
+        &self.told
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use filejobs_blobs::{Credentials, S3Config};
+use filejobs_blobs::{Credentials, S3_LARGEST, S3Config};
 
 use super::{Problems, Secret, given, web_address};
 
@@ -137,6 +137,8 @@ impl StorageArgs {
     fn s3(&self, bucket: &str, problems: &mut Problems) -> S3Config {
         const ENDPOINT: &str = "FILEJOBS_S3_ENDPOINT (--s3-endpoint)";
         const KEYS: &str = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (--s3-key-id, --s3-secret)";
+        const PATH_STYLE: &str = "FILEJOBS_S3_PATH_STYLE (--s3-path-style)";
+        problems.stores(S3_LARGEST);
         let text =
             |secret: &Option<Secret>| given(secret.as_ref().map(Secret::reveal)).map(str::to_owned);
         let endpoint = given(self.s3_endpoint.as_deref());
@@ -157,25 +159,43 @@ impl StorageArgs {
             }
         };
         let defaults = S3Config::new(bucket);
-        let spool = self.s3_spool_dir.clone();
         S3Config {
             endpoint: endpoint.map(str::to_owned),
-            region: self.s3_region.trim().to_owned(),
+            region: given(Some(&self.s3_region)).map_or(defaults.region, str::to_owned),
             prefix: given(self.s3_prefix.as_deref())
                 .unwrap_or_default()
                 .to_owned(),
             credentials,
-            path_style: problems.yes(
-                "FILEJOBS_S3_PATH_STYLE (--s3-path-style)",
-                &self.s3_path_style,
-            ),
+            path_style: given(Some(&self.s3_path_style))
+                .map_or(defaults.path_style, |text| problems.yes(PATH_STYLE, text)),
             allow_http: endpoint.is_some_and(is_plain),
-            spool: spool
-                .filter(|path| !path.as_os_str().is_empty())
-                .unwrap_or(defaults.spool),
+            spool: self.spool(defaults.spool, problems),
             ..defaults
         }
     }
+
+    /// The folder of parts that wait; `usual` when none is named.
+    fn spool(&self, usual: PathBuf, problems: &mut Problems) -> PathBuf {
+        const SPOOL: &str = "FILEJOBS_S3_SPOOL_DIR (--s3-spool-dir)";
+        let named = self.s3_spool_dir.clone();
+        let path = named
+            .filter(|path| !path.as_os_str().is_empty())
+            .unwrap_or(usual);
+        if let Err(error) = try_out(&path) {
+            let told = path.display();
+            problems.add(
+                SPOOL,
+                format_args!("a folder that can be written to is taken; {told}: {error}"),
+            );
+        }
+        path
+    }
+}
+
+/// Makes a folder when it is absent, and a file in it that is gone at once.
+fn try_out(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    tempfile::tempfile_in(folder).map(drop)
 }
 
 /// Whether an address is one without TLS. Who writes it means it: a storage within the cluster.
@@ -186,5 +206,94 @@ pub(super) fn is_plain(url: &str) -> bool {
 fn folder(name: &str, path: &Path, problems: &mut Problems) {
     if path.as_os_str().is_empty() || path.is_file() {
         problems.add(name, "a folder is taken");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::config::LimitArgs;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        storage: StorageArgs,
+
+        #[command(flatten)]
+        limits: LimitArgs,
+    }
+
+    /// What a bucket with further arguments makes, and the problems that are told.
+    fn bucket(arguments: &[&str]) -> (S3Config, Vec<String>) {
+        let line = ["x", "--s3-bucket", "files"].iter().chain(arguments);
+        let mut problems = Problems::default();
+        let place = Line::parse_from(line).storage.read(None, &mut problems);
+        let Some(Place::S3(config)) = place else {
+            unreachable!("a bucket is named")
+        };
+        (*config, problems.told().to_vec())
+    }
+
+    #[test]
+    fn what_is_blank_is_as_if_it_were_not_given() {
+        let blank = ["--s3-region", " ", "--s3-path-style", "", "--s3-prefix", ""];
+        for arguments in [&blank[..], &[]] {
+            let (config, told) = bucket(arguments);
+            let defaults = S3Config::new("files");
+            assert_eq!(config.region, defaults.region);
+            assert_eq!(config.path_style, defaults.path_style);
+            assert_eq!(config.spool, defaults.spool);
+            assert_eq!(told, [""; 0]);
+        }
+        let (config, _) = bucket(&["--s3-region", " north ", "--s3-path-style", "no"]);
+        assert_eq!((&*config.region, config.path_style), ("north", false));
+    }
+
+    #[test]
+    fn the_folder_of_parts_is_made_and_tried_before_anything_starts() {
+        let home = tempfile::tempdir().unwrap();
+        let absent = home.path().join("new/spool");
+        let (config, told) = bucket(&["--s3-spool-dir", absent.to_str().unwrap()]);
+        assert_eq!((config.spool, told), (absent.clone(), Vec::new()));
+        assert_eq!(std::fs::read_dir(absent).unwrap().count(), 0);
+
+        let file = home.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for unusable in [file.clone(), file.join("below")] {
+            let (_, told) = bucket(&["--s3-spool-dir", unusable.to_str().unwrap()]);
+            let [told] = &told[..] else {
+                unreachable!("one problem is told of {}", unusable.display())
+            };
+            assert!(told.starts_with("FILEJOBS_S3_SPOOL_DIR"), "{told}");
+        }
+    }
+
+    #[test]
+    fn no_larger_file_is_taken_than_the_storage_can_hold() {
+        let most = S3_LARGEST >> 20;
+        for (mib, storage, is_fine) in [
+            (most, ["--s3-bucket", "files"], true),
+            (most + 1, ["--s3-bucket", "files"], false),
+            (most + 1, ["--upload-dir", "files"], true),
+        ] {
+            let size = format!("--max-upload-mb={mib}");
+            let line = Line::parse_from(["x", size.as_str()].iter().chain(&storage));
+            for is_storage_first in [false, true] {
+                let mut problems = Problems::default();
+                if is_storage_first {
+                    line.storage.read(None, &mut problems);
+                    line.limits.read(&mut problems);
+                } else {
+                    line.limits.read(&mut problems);
+                    line.storage.read(None, &mut problems);
+                }
+                let told = problems.told();
+                assert_eq!(told.is_empty(), is_fine, "{mib}: {told:?}");
+                let names = told.iter().all(|one| one.starts_with("MAX_UPLOAD_MB"));
+                assert!(names, "{told:?}");
+            }
+        }
     }
 }

@@ -233,7 +233,7 @@ pub(crate) async fn create(
 }
 
 /// Makes sure that a key is there, with every right: the one that an operator hands to a service before it has any.
-/// One that was revoked stays so.
+/// One that is there already stays as it is, and what it lacks is told.
 pub(crate) async fn bootstrap(store: &dyn Store, key: &ApiKey) -> anyhow::Result<()> {
     let new = NewApiKey {
         prefix: key.prefix().clone(),
@@ -247,15 +247,35 @@ pub(crate) async fn bootstrap(store: &dyn Store, key: &ApiKey) -> anyhow::Result
         tracing::info!(key.prefix = %prefix, "the first key is written down");
         return Ok(());
     }
-    let known = store.api_key(prefix).await?;
-    match known {
-        Some(known) if known.hash != key.hash() => bail!(
+    let Some(known) = store.api_key(prefix).await? else {
+        return Ok(());
+    };
+    if known.hash != key.hash() {
+        bail!(
             "another API key has the prefix `{prefix}` of FILEJOBS_BOOTSTRAP_KEY; `filejobs keys generate` makes one that is free"
-        ),
-        Some(known) if known.revoked_at.is_some() => {
-            tracing::warn!(key.prefix = %prefix, "the key of FILEJOBS_BOOTSTRAP_KEY was revoked and stays so");
-            Ok(())
-        }
-        _ => Ok(()),
+        );
     }
+    if let Some(lack) = lack(&known) {
+        tracing::warn!(
+            key.prefix = %prefix,
+            "the key of FILEJOBS_BOOTSTRAP_KEY {lack}, and stays so; hand in another one, which `filejobs keys generate` makes"
+        );
+    }
+    Ok(())
+}
+
+/// What keeps a key from allowing everything for ever.
+fn lack(key: &StoredApiKey) -> Option<String> {
+    if key.revoked_at.is_some() {
+        return Some("was revoked".to_owned());
+    }
+    let mut lacks = Vec::new();
+    if !key.grant.allows(Scope::Admin) {
+        let scopes = key.grant.scopes_text();
+        lacks.push(format!("is there already and allows only {scopes}"));
+    }
+    if let Some(end) = key.expires_at {
+        lacks.push(format!("is refused from {end:.0} on"));
+    }
+    (!lacks.is_empty()).then(|| lacks.join(" and "))
 }

@@ -24,6 +24,13 @@ pub(crate) struct Patience {
     stop: CancellationToken,
 }
 
+/// What comes after a try that failed.
+enum Next {
+    Try,
+    Stop,
+    GiveUp,
+}
+
 impl Patience {
     /// From now on, and no longer once `stop` fires.
     pub(crate) fn new(whole: Duration, stop: CancellationToken) -> Self {
@@ -47,10 +54,25 @@ impl Patience {
             stop: self.stop.clone(),
         }
     }
+
+    /// Pauses before another try, when there is time for one. What keeps it from working is told at once, and now and
+    /// then again.
+    async fn next(&self, what: &str, told: &mut Option<Instant>, error: &anyhow::Error) -> Next {
+        if Instant::now() + PAUSE >= self.until {
+            return Next::GiveUp;
+        }
+        if told.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
+            tracing::warn!(error = format!("{error:#}"), "waiting for {what}");
+            *told = Some(Instant::now());
+        }
+        tokio::select! {
+            () = self.stop.cancelled() => Next::Stop,
+            () = sleep(PAUSE) => Next::Try,
+        }
+    }
 }
 
-/// Tries until it works; `None` when the process shall stop. What keeps it from working is told at once, and now and
-/// then again.
+/// Tries until it works; `None` when the process shall stop. A try that goes on when the patience ends is cut short.
 pub(crate) async fn until_up<T, E>(
     what: &str,
     patience: &Patience,
@@ -59,7 +81,7 @@ pub(crate) async fn until_up<T, E>(
 where
     E: std::error::Error + Send + Sync + 'static,
 {
-    let mut told: Option<Instant> = None;
+    let mut told = None;
     let mut last = anyhow!("there was no time to ask");
     loop {
         let tried = tokio::select! {
@@ -71,17 +93,40 @@ where
             Ok(Err(error)) => last = error.into(),
             Err(_) => {}
         }
-        if Instant::now() + PAUSE >= patience.until {
-            let whole = crate::terminal::duration(patience.whole);
-            return Err(last.context(too_long(what, &whole)));
+        match patience.next(what, &mut told, &last).await {
+            Next::Try => {}
+            Next::Stop => return Ok(None),
+            Next::GiveUp => {
+                let whole = crate::terminal::duration(patience.whole);
+                return Err(last.context(too_long(what, &whole)));
+            }
         }
-        if told.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
-            tracing::warn!(error = format!("{last:#}"), "waiting for {what}");
-            told = Some(Instant::now());
-        }
-        tokio::select! {
+    }
+}
+
+/// The same for work with bounds of its own: the patience only says until when it is begun anew after a failure.
+pub(crate) async fn until_done<T, E>(
+    what: &str,
+    patience: &Patience,
+    mut work: impl AsyncFnMut() -> Result<T, E>,
+) -> anyhow::Result<Option<T>>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let mut told = None;
+    loop {
+        let tried = tokio::select! {
             () = patience.stop.cancelled() => return Ok(None),
-            () = sleep(PAUSE) => {}
+            tried = work() => tried,
+        };
+        let error: anyhow::Error = match tried {
+            Ok(done) => return Ok(Some(done)),
+            Err(error) => error.into(),
+        };
+        match patience.next(what, &mut told, &error).await {
+            Next::Try => {}
+            Next::Stop => return Ok(None),
+            Next::GiveUp => return Err(error),
         }
     }
 }
@@ -136,6 +181,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn work_that_has_begun_may_take_longer_than_a_server_is_waited_for() {
+        for fails in [false, true] {
+            let patience = Patience::new(Duration::from_mins(1), CancellationToken::new());
+            let tries = Cell::new(0);
+            let done = until_done("the database", &patience, async || {
+                tries.set(tries.get() + 1);
+                // The first try fails at once, and is not the last.
+                if tries.get() == 1 {
+                    return Err(Refused);
+                }
+                sleep(Duration::from_mins(8)).await;
+                if fails { Err(Refused) } else { Ok(7) }
+            });
+            let done = done.await;
+            assert_eq!(tries.get(), 2);
+            match done {
+                Ok(done) => assert_eq!((done, fails), (Some(7), false)),
+                Err(error) => assert!(fails && error.is::<Refused>(), "{error:#}"),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_process_that_shall_stop_waits_no_longer() {
         let stop = CancellationToken::new();
         let patience = Patience::new(Duration::from_mins(1), stop.clone());
@@ -144,5 +212,9 @@ mod tests {
             std::future::pending().await
         });
         assert_eq!(up.await.unwrap(), None);
+        let done = until_done::<(), Refused>("the database", &patience, async || {
+            std::future::pending().await
+        });
+        assert_eq!(done.await.unwrap(), None);
     }
 }

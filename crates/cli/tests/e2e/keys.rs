@@ -102,6 +102,27 @@ async fn the_first_key_is_handed_in_and_stays_revoked_once_it_is() {
 }
 
 #[tokio::test]
+async fn a_first_key_that_is_there_with_fewer_rights_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let fewer = ["--scope", "jobs:read"];
+    let expired = ["--scope", "admin", "--expires-in", "0"];
+    for (arguments, lack) in [
+        (&fewer[..], "allows only jobs:read"),
+        (&expired[..], "is refused from"),
+    ] {
+        let key = create(data, arguments);
+        let service = service().arg("--auth=keys").data(data);
+        let service = service.env("FILEJOBS_BOOTSTRAP_KEY", &key).start().await;
+        let log = service.unwrap().log();
+        let mut lines = log.lines();
+        let told = lines.find(|line| line.contains("FILEJOBS_BOOTSTRAP_KEY"));
+        assert!(told.is_some_and(|told| told.contains(lack)), "{log}");
+        assert!(!log.contains(&key), "{log}");
+    }
+}
+
+#[tokio::test]
 async fn commands_send_the_key_of_their_environment() {
     let service = service().arg("--auth=keys").start().await.unwrap();
     let key = create(&service.data(), &[]);

@@ -1,6 +1,6 @@
 //! The service as many processes, on Postgres and Redis.
 
-use std::process::Command;
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use filejobs_testkit::cluster::{Cluster, Member};
@@ -281,6 +281,63 @@ async fn a_process_waits_for_its_servers_and_says_which_does_not_come() {
         "{}",
         api.log()
     );
+}
+
+/// Waits until so many rows are there.
+async fn rows(database: &str, from: &str, count: usize) {
+    let counted = format!("SELECT count(*) FROM {from}");
+    let there = wait::until(from, DEADLINE, async || {
+        let found = PostgresServer::shared().run(database, &counted)?;
+        Ok((found == count.to_string()).then_some(()))
+    });
+    there.await.unwrap();
+}
+
+/// How a process ended, and what it said.
+async fn output(mut child: Child) -> Output {
+    let ended = wait::until("it to end", DEADLINE, async || Ok(child.try_wait()?));
+    ended.await.unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[tokio::test]
+async fn a_migration_takes_as_long_as_it_needs_and_is_not_done_when_it_is_stopped() {
+    const LOCKS: &str = "pg_locks WHERE locktype = 'advisory' AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    const LONG: &str = "pg_stat_activity WHERE datname = current_database()
+        AND application_name = 'filejobs' AND now() - backend_start > interval '2 seconds'";
+    let cluster = Cluster::empty(BINARY, PostgresServer::shared()).unwrap();
+    let database = cluster.database_url.rsplit('/').next().unwrap().to_owned();
+    // Another one migrates: it holds their lock.
+    let hold = format!(
+        "SELECT pg_advisory_lock({}), pg_sleep(300)",
+        0x6669_6c65_6a6f_6273_i64
+    );
+    let other = std::thread::spawn({
+        let database = database.clone();
+        move || PostgresServer::shared().run(&database, &hold)
+    });
+    rows(&database, LOCKS, 1).await;
+
+    let [stopped, waiting] = [(); 2].map(|()| {
+        let mut migrate = cluster.command(&["migrate", "--start-timeout", "1s"]);
+        let migrate = migrate.stdout(Stdio::piped()).stderr(Stdio::piped());
+        migrate.spawn().unwrap()
+    });
+    rows(&database, LONG, 2).await;
+    processes::signal(stopped.id(), "TERM").unwrap();
+    let stopped = output(stopped).await;
+    assert_eq!(stopped.status.code(), Some(3), "{stopped:?}");
+    let told = String::from_utf8_lossy(&stopped.stderr);
+    assert!(told.contains("stopped before"), "{told}");
+
+    let end = format!("SELECT pg_terminate_backend(pid) FROM {LOCKS}");
+    PostgresServer::shared().run(&database, &end).unwrap();
+    let waiting = output(waiting).await;
+    assert!(waiting.status.success(), "{waiting:?}");
+    let told = String::from_utf8_lossy(&waiting.stdout);
+    assert!(told.contains("up to date"), "{told}");
+    assert!(other.join().unwrap().is_err());
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, Value};
-use redis::{RedisResult, ServerErrorKind};
+use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, RedisResult};
+use redis::{ServerError, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 
 use super::config::Server;
@@ -103,7 +103,11 @@ impl Link {
     async fn try_once(&self, request: Request<'_>) -> RedisResult<Vec<Value>> {
         let mut live = self.live().await?;
         let answer = request.send(&mut live.connection).await;
-        if answer.as_ref().is_err_and(is_broken) {
+        let is_of_no_use = match &answer {
+            Ok(answers) => answers.iter().any(is_of_a_copy),
+            Err(error) => is_broken(error),
+        };
+        if is_of_no_use {
             self.forget(live.number).await;
         }
         answer
@@ -161,10 +165,25 @@ pub(super) async fn in_time<T>(
 /// become another's copy.
 pub(super) fn is_broken(error: &RedisError) -> bool {
     match error.kind() {
-        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => true,
-        ErrorKind::Server(_) | ErrorKind::Extension => false,
+        // The kind of a transaction's error is that it was aborted; what its commands were refused for is within.
+        ErrorKind::Server(_) | ErrorKind::Extension => {
+            let refusals = error.clone().into_server_errors();
+            refusals.is_some_and(|all| all.iter().any(|(_, refusal)| refuses_as_a_copy(refusal)))
+        }
         _ => true,
     }
+}
+
+/// Whether one answer of several is that of a server that has become another's copy.
+fn is_of_a_copy(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(refusal) if refuses_as_a_copy(refusal))
+}
+
+fn refuses_as_a_copy(refusal: &ServerError) -> bool {
+    matches!(
+        refusal.kind(),
+        Some(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+    )
 }
 
 /// Whether the group is not there, or is gone since the command was sent.

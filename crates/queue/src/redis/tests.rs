@@ -279,6 +279,42 @@ async fn a_connection_that_breaks_is_made_again() {
     }
 }
 
+/// The number that the server has given to the connection of all short calls.
+async fn connection(queue: &Redis) -> Value {
+    let told = queue.link.one(redis::cmd("CLIENT").arg("ID")).await;
+    told.unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_to_a_server_that_became_a_copy_is_given_up() {
+    let server = RedisServer::start().unwrap();
+    let queue = queue_on(&server);
+    queue.publish(&[ticket(1, 0)]).await.unwrap();
+    let taken = take(&queue, 1).await;
+    let first = connection(&queue).await;
+    // It keeps what it has, and closes no connection: nobody answers at that port.
+    server.command(&["REPLICAOF", "127.0.0.1", "1"]).unwrap();
+
+    let published = queue.publish(&[ticket(2, 0)]).await;
+    assert!(
+        matches!(published, Err(Error::Unavailable(_))),
+        "{published:?}"
+    );
+    let second = connection(&queue).await;
+    assert_ne!(first, second);
+    let acknowledged = queue.ack(&taken[0]).await;
+    assert!(
+        matches!(acknowledged, Err(Error::Unavailable(_))),
+        "{acknowledged:?}"
+    );
+    assert_ne!(second, connection(&queue).await);
+
+    server.command(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    queue.ack(&taken[0]).await.unwrap();
+    queue.publish(&[ticket(2, 0)]).await.unwrap();
+    assert_eq!(drain(&queue, 1).await, [ticket(2, 0)]);
+}
+
 #[tokio::test]
 async fn entries_that_are_no_tickets_hold_up_nobody() {
     let (server, queue) = (RedisServer::shared(), queue());
