@@ -52,16 +52,14 @@ pub(crate) fn run_targets(args: &Args) -> anyhow::Result<()> {
 pub(crate) fn count(seconds: u32) -> Count {
     let results = targets().and_then(|targets| fuzz(&targets, seconds));
     match results {
-        Ok(results) => results
-            .into_iter()
-            .fold(Count::default(), |sum, (target, result)| {
-                let one = crate::test::one(&target, result);
-                Count {
-                    passed: sum.passed + one.passed,
-                    failed: sum.failed + one.failed,
-                }
-            }),
-        Err(error) => crate::test::one("fuzz", Err(error)),
+        Ok(results) => {
+            let mut count = Count::default();
+            for (target, result) in results {
+                count += Count::one(&target, &result);
+            }
+            count
+        }
+        Err(error) => Count::one("fuzz", &Err(error)),
     }
 }
 

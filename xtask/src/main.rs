@@ -1,6 +1,7 @@
 //! Developer commands: `cargo xtask --help`.
 
 mod bench;
+mod beside;
 mod chart;
 mod check;
 mod cluster;
@@ -15,7 +16,6 @@ mod run;
 mod schemathesis;
 mod service;
 mod test;
-mod test_binary;
 mod tidy;
 mod tools;
 
@@ -37,7 +37,7 @@ enum Command {
     Test(test::Args),
     /// Runs one test binary; `test` has cargo call it.
     #[command(hide = true)]
-    TestBinary(test_binary::Args),
+    TestBinary(test::binary::Args),
     /// Builds what tests need beside our own programs; `test` does so by itself.
     Prepare,
     /// Format, lints, house rules, generated files, licences.
@@ -79,7 +79,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     }
     match command {
         Command::Test(args) => test::run(&args),
-        Command::TestBinary(args) => test_binary::run(&args),
+        Command::TestBinary(args) => test::binary::run(&args),
         Command::Prepare => prepare::run(),
         Command::Check => check::run_command(),
         Command::Tidy => tidy::run(),

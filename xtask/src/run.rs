@@ -76,7 +76,7 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("`{shown}` printed no UTF-8"))
 }
 
-/// Runs with a deadline for the whole, passing its standard output on line by line. A run that takes longer is
+/// Runs with a deadline for the whole, handing its standard output over line by line. A run that takes longer is
 /// ended with everything that it started.
 pub(crate) fn run_within(
     command: &mut Command,
@@ -95,22 +95,18 @@ pub(crate) fn run_within(
     let watched = watch(child, limit);
     for text in BufReader::new(stdout).lines() {
         let Ok(text) = text else { break };
-        eprintln!("{text}");
         line(&text);
     }
-    match watched.join() {
-        Ok(Ok(Some(status))) if status.success() => Ok(()),
-        Ok(Ok(Some(status))) => bail!("`{shown}` ended with {status}"),
-        Ok(Ok(None)) => bail!("`{shown}` was ended after {} s", limit.as_secs()),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => bail!("the watch over `{shown}` ended early"),
-    }
+    ended(watched, &shown, limit)
 }
 
-type Watched = std::thread::JoinHandle<std::io::Result<Option<std::process::ExitStatus>>>;
+/// Who waits for a child: see [`watch`].
+pub(crate) type Watched =
+    std::thread::JoinHandle<std::io::Result<Option<std::process::ExitStatus>>>;
 
-/// Waits for the child on a thread of its own, so that its output can be read meanwhile. `None` past the limit.
-fn watch(mut child: Child, limit: Duration) -> Watched {
+/// Waits for the child, the leader of a process group, on a thread of its own, so that its output can be read
+/// meanwhile. `None` past the limit.
+pub(crate) fn watch(mut child: Child, limit: Duration) -> Watched {
     std::thread::spawn(move || {
         let started = Instant::now();
         loop {
@@ -125,6 +121,17 @@ fn watch(mut child: Child, limit: Duration) -> Watched {
             std::thread::sleep(Duration::from_millis(50));
         }
     })
+}
+
+/// What became of the child.
+pub(crate) fn ended(watched: Watched, shown: &str, limit: Duration) -> anyhow::Result<()> {
+    match watched.join() {
+        Ok(Ok(Some(status))) if status.success() => Ok(()),
+        Ok(Ok(Some(status))) => bail!("`{shown}` ended with {status}"),
+        Ok(Ok(None)) => bail!("`{shown}` was ended after {} s", limit.as_secs()),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => bail!("the watch over `{shown}` ended early"),
+    }
 }
 
 /// Ends a child that leads a process group, and the group.

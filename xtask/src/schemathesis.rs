@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         .args(["--generation-deterministic", "--no-color"])
         // Event streams stay open by design and would only time out.
         .args(["--exclude-path-regex", "/events$"]);
-    run_within(&mut command, LIMIT, |_| {})?;
+    run_within(&mut command, LIMIT, |line| eprintln!("{line}"))?;
     service.still_runs()
 }
 
