@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -9,7 +10,7 @@ use filejobs_core::Limits;
 use crate::check::Check;
 use crate::client::{self, Errors, Get, List, Results, Submit, Target, Wait, Watch};
 use crate::dev::Dev;
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Outcome, Stop};
 use crate::keys::Keys;
 use crate::kubectl::{self, Kubectl};
 use crate::probe::Probe;
@@ -146,9 +147,8 @@ impl Cli {
         }
         let exit = match self.command.run() {
             Ok(exit) => exit,
-            Err(stop) if stop.is_broken_pipe() => Exit::Clean,
             Err(stop) => {
-                eprintln!("error: {:#}", stop.error);
+                terminal::note(format_args!("error: {:#}", stop.error));
                 stop.exit
             }
         };
@@ -202,7 +202,7 @@ impl Command {
             Self::Keys(keys) => block_on(keys.run()),
             Self::Kubectl(kubectl) => kubectl.run(),
             Self::Probe(probe) => block_on(probe.run()),
-            Self::Sample(sample) => sample.run(),
+            Self::Sample(sample) => sample.run().or_else(unread),
             Self::Openapi => {
                 let document = filejobs_api::document(&Limits::default());
                 terminal::line(serde_json::to_string_pretty(&document)?)?;
@@ -225,8 +225,19 @@ impl Command {
 fn completions(shell: Shell) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "filejobs", &mut script);
-    std::io::Write::write_all(&mut std::io::stdout().lock(), &script)?;
+    terminal::line(String::from_utf8(script)?.trim_end())?;
     Ok(Exit::Clean)
+}
+
+/// Takes a broken pipe for a reader that has seen enough (`filejobs sample | head`); only for commands that have no
+/// other pipe than their output.
+fn unread(stop: Stop) -> Outcome {
+    let broken = stop.error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    });
+    if broken { Ok(Exit::Clean) } else { Err(stop) }
 }
 
 #[cfg(test)]

@@ -48,16 +48,6 @@ impl Stop {
             error: anyhow::Error::msg(message),
         }
     }
-
-    /// Whether the reader of our output went away, which is its right (`filejobs list | head`).
-    pub(crate) fn is_broken_pipe(&self) -> bool {
-        let mut causes = self.error.chain();
-        causes.any(|cause| {
-            cause
-                .downcast_ref::<std::io::Error>()
-                .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-        })
-    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Stop {

@@ -1,33 +1,135 @@
 //! What people see: text that cannot deceive a terminal, tables, numbers, progress.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, presets};
+use filejobs_core::file::is_invisible;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Writes `text` and a line end to standard output.
-pub(crate) fn line(text: impl std::fmt::Display) -> std::io::Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}")
+///
+/// Its reader may go away (`filejobs list | head`): that is no error here and in the other functions that write, so
+/// that a command comes to its verdict and its exit code all the same.
+pub(crate) fn line(text: impl std::fmt::Display) -> io::Result<()> {
+    taken(writeln!(io::stdout().lock(), "{text}"))?;
+    Ok(())
+}
+
+/// Whether there was somebody to read what was written.
+fn taken(written: io::Result<()>) -> io::Result<bool> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes `text` and a line end to standard error. Nobody may be there to read it, which `eprintln` takes for a defect.
+pub(crate) fn note(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Writes a JSON value to standard output: indented for people, on one line for programs.
-pub(crate) fn json(value: &impl serde::Serialize) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    if out.is_terminal() {
-        serde_json::to_writer_pretty(&mut out, value)?;
+pub(crate) fn json(value: &impl serde::Serialize) -> io::Result<()> {
+    if io::stdout().is_terminal() {
+        line(harmless_json(&serde_json::to_string_pretty(value)?))
     } else {
-        serde_json::to_writer(&mut out, value)?;
+        line(serde_json::to_string(value)?)
     }
-    writeln!(out)
 }
 
 /// Writes a JSON value on one line of standard output.
-pub(crate) fn json_line(value: &impl serde::Serialize) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer(&mut out, value)?;
-    writeln!(out)
+pub(crate) fn json_line(value: &impl serde::Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(value)?;
+    if io::stdout().is_terminal() {
+        line(harmless_json(&text))
+    } else {
+        line(text)
+    }
+}
+
+/// JSON with its invisible characters escaped, as JSON has it; line ends are between its values only.
+fn harmless_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c != '\n' && is_invisible(c) {
+            let mut units = [0; 2];
+            for unit in &*c.encode_utf16(&mut units) {
+                // Writing to a `String` cannot fail.
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+/// Standard output for text that comes in pieces; on a terminal invisible characters but line ends and tabs are escaped.
+#[derive(Debug)]
+pub(crate) struct Output {
+    escapes: bool,
+    /// The first bytes of a character whose others have not come yet.
+    begun: Vec<u8>,
+}
+
+impl Output {
+    pub(crate) fn new() -> Self {
+        Self {
+            escapes: io::stdout().is_terminal(),
+            begun: Vec::new(),
+        }
+    }
+
+    /// Writes a piece; `false` when nobody reads any more.
+    pub(crate) fn print(&mut self, piece: &[u8]) -> io::Result<bool> {
+        if self.escapes {
+            let text = harmless(&mut self.begun, piece);
+            taken(io::stdout().write_all(text.as_bytes()))
+        } else {
+            taken(io::stdout().write_all(piece))
+        }
+    }
+
+    /// Writes what is left.
+    pub(crate) fn end(self) -> io::Result<()> {
+        let mut out = io::stdout();
+        let rest = if self.begun.is_empty() {
+            ""
+        } else {
+            "\u{fffd}"
+        };
+        taken(out.write_all(rest.as_bytes()).and_then(|()| out.flush()))?;
+        Ok(())
+    }
+}
+
+/// A piece of text with its invisible characters escaped, after what was `begun` before it, which becomes what it
+/// begins itself.
+fn harmless(begun: &mut Vec<u8>, piece: &[u8]) -> String {
+    begun.extend_from_slice(piece);
+    let bytes = std::mem::take(begun);
+    let mut text = String::with_capacity(bytes.len());
+    let mut chunks = bytes.utf8_chunks().peekable();
+    while let Some(chunk) = chunks.next() {
+        for c in chunk.valid().chars() {
+            if !matches!(c, '\n' | '\t') && is_invisible(c) {
+                text.extend(c.escape_default());
+            } else {
+                text.push(c);
+            }
+        }
+        let rest = chunk.invalid();
+        let unfinished = std::str::from_utf8(rest).is_err_and(|e| e.error_len().is_none());
+        if chunks.peek().is_none() && unfinished {
+            begun.extend_from_slice(rest);
+        } else if !rest.is_empty() {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    text
 }
 
 /// `text` as it may be shown on a terminal: control and invisible characters escaped, cut to `max` characters.
@@ -40,7 +142,7 @@ pub(crate) fn shown(text: &str, max: usize) -> String {
             shown.push('…');
             break;
         }
-        if filejobs_core::file::is_invisible(c) {
+        if is_invisible(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -100,7 +202,7 @@ pub(crate) fn table(header: &[&str]) -> Table {
     let under_header = LineStyle::none().fill('─').junction('─');
     table.load_style(presets::NOTHING.header_separator(under_header));
     table.set_header(header.iter().map(Cell::new));
-    if std::io::stdout().is_terminal() {
+    if io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(believable(table.width()));
     } else {
@@ -119,7 +221,7 @@ fn believable(columns: Option<u16>) -> u16 {
 }
 
 /// Writes a table to standard output.
-pub(crate) fn print(table: &Table) -> std::io::Result<()> {
+pub(crate) fn print(table: &Table) -> io::Result<()> {
     line(table.trim_fmt())
 }
 
@@ -170,7 +272,7 @@ impl Progress {
     }
 
     fn new(total: u64, label: &str, template: &str, quiet: bool) -> Self {
-        let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
+        let bar = (!quiet && io::stderr().is_terminal()).then(|| {
             let bar =
                 ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
             let style = ProgressStyle::with_template(template);
@@ -208,7 +310,7 @@ impl Progress {
     /// Something worth a line where there is no bar; the same line is not repeated.
     pub(crate) fn tell(&mut self, text: String) {
         if self.bar.is_none() && !self.quiet && text != self.last_line {
-            eprintln!("{text}");
+            note(&text);
             self.last_line = text;
         }
     }
@@ -242,6 +344,34 @@ mod tests {
         assert_eq!(shown("a\u{1b}[2Jb", 80), "a\\u{1b}[2Jb");
         assert_eq!(shown("a\u{202e}b\nc", 80), "a\\u{202e}b\\nc");
         assert_eq!(shown("plain", 80), "plain");
+    }
+
+    #[test]
+    fn json_for_a_terminal_means_the_same_and_cannot_steer_it() {
+        let value = serde_json::json!({"a": "\u{9b}2J\u{202e}\u{e0041}é"});
+        let text = harmless_json(&serde_json::to_string_pretty(&value).unwrap());
+        assert_eq!(text, "{\n  \"a\": \"\\u009b2J\\u202e\\udb40\\udc41é\"\n}");
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, value);
+    }
+
+    #[test]
+    fn cells_for_a_terminal_cannot_steer_it() {
+        let mut begun = Vec::new();
+        let mut shown = |piece: &[u8]| harmless(&mut begun, piece);
+        assert_eq!(shown(b"a\t\x1b[2J\n"), "a\t\\u{1b}[2J\n");
+        // U+202E in two pieces.
+        assert_eq!(shown(b"b\xe2\x80"), "b");
+        assert_eq!(shown(b"\xaec"), "\\u{202e}c");
+        assert_eq!(shown(b"\x9b2J\xff"), "\u{fffd}2J\u{fffd}");
+    }
+
+    #[test]
+    fn only_a_reader_that_went_away_is_no_error() {
+        let failed = |kind: ErrorKind| taken(Err(kind.into()));
+        assert!(taken(Ok(())).unwrap());
+        assert!(!failed(ErrorKind::BrokenPipe).unwrap());
+        assert!(failed(ErrorKind::StorageFull).is_err());
     }
 
     #[test]

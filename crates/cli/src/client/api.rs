@@ -1,30 +1,38 @@
 //! Calls to the service: retried while it is out of reach, its problems told in its own words.
 
+use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use filejobs_core::Sources;
 use filejobs_core::retry::RetryPolicy;
-use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Method, Request, RequestBuilder, Response, StatusCode, Url};
-use serde::Deserialize;
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use reqwest::{Client, ClientBuilder, Method, Request, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
+use tokio::sync::watch;
+use url::Host;
 
+use super::problem::Problem;
 use crate::exit::Stop;
-use crate::terminal;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longest silence while an answer is awaited or read.
 const SILENCE: Duration = Duration::from_mins(1);
+/// Longest time that an upload may stand still. What was read from the file may still be on its way over a slow line,
+/// and the service stores it before it answers.
+const UPLOAD_SILENCE: Duration = Duration::from_mins(2);
 /// Longest wait that an answer may ask for before the call is sent again.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
-/// Most of an error body that is read.
-const PROBLEM_BYTES: usize = 64 * 1024;
+/// How long an idempotency key may be taken by an upload whose line broke: the service holds it for 20 s.
+const KEY_HELD: Duration = Duration::from_secs(30);
+/// Least pause before a key that is taken is tried again.
+const KEY_PAUSE: Duration = Duration::from_millis(500);
 
 /// The service as the commands see it.
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
     http: Client,
+    headers: HeaderMap,
     base: Url,
     retry: RetryPolicy,
     sources: Sources,
@@ -43,9 +51,12 @@ pub(crate) enum Error {
         #[source]
         source: reqwest::Error,
     },
+    /// The line is there, and nothing goes over it.
+    #[error("{server} has let an upload stand still for {} s", UPLOAD_SILENCE.as_secs())]
+    Silent { server: Url },
     /// The service said no.
     #[error("{0}")]
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// The answer is not what the contract says.
     #[error("{server} gave an answer that is not Filejobs'")]
     Foreign {
@@ -53,49 +64,6 @@ pub(crate) enum Error {
         #[source]
         source: serde_json::Error,
     },
-}
-
-/// An error answer, after RFC 9457.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Problem {
-    pub(crate) status: u16,
-    pub(crate) title: String,
-    pub(crate) detail: String,
-    pub(crate) request_id: Option<String>,
-    pub(crate) errors: Vec<Value>,
-}
-
-impl std::fmt::Display for Problem {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let said = if self.detail.is_empty() {
-            &self.title
-        } else {
-            &self.detail
-        };
-        write!(f, "{} (HTTP {}", terminal::shown(said, 2_000), self.status)?;
-        if let Some(id) = &self.request_id {
-            write!(f, ", request {}", terminal::shown(id, 80))?;
-        }
-        write!(f, ")")?;
-        for error in &self.errors {
-            write!(f, "\n  - {}", terminal::shown(&field_error(error), 500))?;
-        }
-        Ok(())
-    }
-}
-
-/// One entry of `errors[]`: its place and what is wrong there, whichever of the usual names they have.
-fn field_error(error: &Value) -> String {
-    let part = |names: &[&str]| names.iter().find_map(|name| error.get(name)?.as_str());
-    match (
-        part(&["field", "parameter", "pointer", "name"]),
-        part(&["detail", "message"]),
-    ) {
-        (Some(field), Some(detail)) => format!("{field}: {detail}"),
-        (None, Some(detail)) => detail.to_owned(),
-        _ => error.to_string(),
-    }
 }
 
 /// Whether a call may be sent again when it is unknown whether it arrived.
@@ -123,16 +91,59 @@ fn headers(key: Option<&str>) -> Result<HeaderMap, Stop> {
     Ok(headers)
 }
 
+/// Whether an address is this machine's own: a proxy would look for it on the wrong machine, and see the key.
+fn is_here(url: &Url) -> bool {
+    let ip: IpAddr = match url.host() {
+        Some(Host::Ipv4(ip)) => ip.into(),
+        Some(Host::Ipv6(ip)) => ip.into(),
+        Some(Host::Domain(name)) => return name == "localhost" || name.ends_with(".localhost"),
+        None => return false,
+    };
+    // Nobody can bind an address of another machine.
+    ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
+}
+
+fn client(base: &Url, headers: HeaderMap) -> ClientBuilder {
+    let client = Client::builder()
+        .user_agent(concat!("filejobs/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        .redirect(reqwest::redirect::Policy::none())
+        .default_headers(headers);
+    if is_here(base) {
+        client.no_proxy()
+    } else {
+        client
+    }
+}
+
+/// Told of every part of an upload that goes out.
+#[derive(Debug)]
+pub(crate) struct Pulse(watch::Sender<()>);
+
+impl Pulse {
+    pub(crate) fn beat(&self) {
+        self.0.send_replace(());
+    }
+}
+
+/// Ends when nothing has gone out for `limit`, or when all has and that long has passed since.
+async fn silence(mut pulse: watch::Receiver<()>, limit: Duration) {
+    loop {
+        match tokio::time::timeout(limit, pulse.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return tokio::time::sleep(limit).await,
+            Err(_) => return,
+        }
+    }
+}
+
 impl Api {
     pub(crate) fn new(base: Url, key: Option<&str>, retries: u32) -> Result<Self, Stop> {
         // The default provider would need cmake and a C++ tool chain. Set already is set by us.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = Client::builder()
-            .user_agent(concat!("filejobs/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
+        let headers = headers(key)?;
+        let http = client(&base, headers.clone())
             .read_timeout(SILENCE)
-            .redirect(reqwest::redirect::Policy::none())
-            .default_headers(headers(key)?)
             .build()?;
         let retry = RetryPolicy {
             max_attempts: retries.saturating_add(1),
@@ -141,6 +152,7 @@ impl Api {
         };
         Ok(Self {
             http,
+            headers,
             base,
             retry,
             sources: Sources::system(),
@@ -171,11 +183,8 @@ impl Api {
         query: &[(&str, String)],
     ) -> Result<Value, Error> {
         let url = self.url(path, query);
-        self.json(
-            self.send(Repeat::Safe, || Ok(self.http.get(url.clone()).build()?))
-                .await?,
-        )
-        .await
+        let build = || Ok(self.http.get(url.clone()).build()?);
+        self.json(self.send(Repeat::Safe, build).await?).await
     }
 
     /// `GET` of anything; the caller reads the body.
@@ -183,17 +192,19 @@ impl Api {
         &self,
         path: &[&str],
         query: &[(&str, String)],
-        headers: &[(&'static str, String)],
+        accept: &'static str,
     ) -> Result<Response, Error> {
         let url = self.url(path, query);
-        let build = || {
-            let mut request = self.http.get(url.clone());
-            for (name, value) in headers {
-                request = request.header(*name, value);
-            }
-            Ok(request.build()?)
-        };
+        let build = || Ok(self.http.get(url.clone()).header(ACCEPT, accept).build()?);
         self.send(Repeat::Safe, build).await
+    }
+
+    /// Opens a stream of events; one that cannot be had now is not asked for again.
+    pub(crate) async fn listen(&self, path: &[&str]) -> Result<Response, Error> {
+        let request = self.http.get(self.url(path, &[]));
+        let request = request.header(ACCEPT, "text/event-stream").build();
+        let request = request.map_err(|error| Error::Unsent(error.into()))?;
+        self.answer(&self.http, request).await
     }
 
     /// A call that changes something; `null` for an answer without a body.
@@ -209,72 +220,108 @@ impl Api {
     }
 
     /// Sends a request that carries an idempotency key, made anew for every attempt, its answer a JSON document.
+    ///
+    /// It may take any time, as long as its body tells the pulse that it moves.
     pub(crate) async fn submit(
         &self,
-        mut build: impl FnMut() -> anyhow::Result<RequestBuilder>,
+        mut build: impl FnMut(Pulse) -> anyhow::Result<RequestBuilder>,
     ) -> Result<Value, Error> {
-        let build = || Ok(build()?.build()?);
-        self.json(self.send(Repeat::Safe, build).await?).await
+        // reqwest counts the time that a body takes as silence of the service.
+        let http = client(&self.base, self.headers.clone()).build();
+        let http = http.map_err(|error| Error::Unsent(error.into()))?;
+        self.again(Repeat::Safe, async || {
+            let (told, pulse) = watch::channel(());
+            let request = build(Pulse(told)).map_err(Error::Unsent)?.build();
+            let request = request.map_err(|error| Error::Unsent(error.into()))?;
+            let answer = async { self.json(self.answer(&http, request).await?).await };
+            tokio::select! {
+                answer = answer => answer,
+                () = silence(pulse, UPLOAD_SILENCE) => Err(Error::Silent {
+                    server: self.base.clone(),
+                }),
+            }
+        })
+        .await
     }
 
-    pub(crate) fn post(&self, path: &[&str]) -> reqwest::RequestBuilder {
+    pub(crate) fn post(&self, path: &[&str]) -> RequestBuilder {
         self.http.post(self.url(path, &[]))
     }
 
-    /// Sends, and sends again after a pause while the service is out of reach, or says that it is or that it takes no
-    /// more just now. The pause is as long as the answer asks for, within bounds.
+    /// Sends, and sends again where that may help.
     async fn send(
         &self,
         repeat: Repeat,
         mut build: impl FnMut() -> anyhow::Result<Request>,
     ) -> Result<Response, Error> {
+        self.again(repeat, async || {
+            let request = build().map_err(Error::Unsent)?;
+            self.answer(&self.http, request).await
+        })
+        .await
+    }
+
+    /// Calls, and calls again after a pause while the service is out of reach, or says that it is or that it takes no
+    /// more just now. The pause is as long as the answer asks for, within bounds.
+    async fn again<T>(
+        &self,
+        repeat: Repeat,
+        mut call: impl AsyncFnMut() -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut attempt = 1;
+        let mut key_taken = None;
         loop {
             let begun = Instant::now();
-            let outcome = self.http.execute(build().map_err(Error::Unsent)?).await;
-            let worth_another = match &outcome {
-                Ok(response) => repeat == Repeat::Safe && is_passing(response.status()),
-                Err(error) => error.is_connect() || (repeat == Repeat::Safe && !error.is_builder()),
+            let error = match call().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
             };
-            let pause = if worth_another {
-                self.retry.pause_after(attempt, &*self.sources.randomness)
+            let pause = if error.is_key_in_flight() && self.retry.max_attempts > 1 {
+                // Our own upload may hold it, whose line broke: that is no attempt of its own.
+                let since = *key_taken.get_or_insert_with(Instant::now);
+                (since.elapsed() < KEY_HELD).then_some(KEY_PAUSE)
+            } else if error.is_passing(repeat) {
+                let pause = self.retry.pause_after(attempt, &*self.sources.randomness);
+                attempt += 1;
+                pause
             } else {
                 None
             };
-            match (pause, outcome) {
-                (Some(pause), outcome) => {
-                    let asked = outcome.as_ref().ok().and_then(asked_wait);
-                    let pause = pause.max(asked.unwrap_or_default().min(LONGEST_WAIT));
-                    let why = outcome.map_or_else(|e| e.to_string(), |r| r.status().to_string());
-                    tracing::info!(attempt, %why, took = ?begun.elapsed(), ?pause, "no answer, trying again");
-                    tokio::time::sleep(pause).await;
-                    attempt += 1;
-                }
-                (None, Ok(response)) if response.status().is_success() => return Ok(response),
-                (None, Ok(response)) => return Err(Error::Refused(problem(response).await)),
-                (None, Err(source)) => {
-                    return Err(Error::Unreachable {
-                        server: self.base.clone(),
-                        source,
-                    });
-                }
-            }
+            let Some(pause) = pause else {
+                return Err(error);
+            };
+            let pause = pause.max(error.asked_wait().min(LONGEST_WAIT));
+            tracing::info!(attempt, %error, took = ?begun.elapsed(), ?pause, "no answer, trying again");
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One try.
+    async fn answer(&self, http: &Client, request: Request) -> Result<Response, Error> {
+        let response = http
+            .execute(request)
+            .await
+            .map_err(|source| self.unreachable(source))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(Error::Refused(Box::new(Problem::of(response).await)))
+    }
+
+    fn unreachable(&self, source: reqwest::Error) -> Error {
+        Error::Unreachable {
+            server: self.base.clone(),
+            source,
         }
     }
 
     async fn json(&self, response: Response) -> Result<Value, Error> {
-        let unreachable = |source| Error::Unreachable {
-            server: self.base.clone(),
-            source,
-        };
-        let body = response.bytes().await.map_err(unreachable)?;
+        let body = response.bytes().await;
+        let body = body.map_err(|source| self.unreachable(source))?;
         if body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&body).map_err(|source| Error::Foreign {
-            server: self.base.clone(),
-            source,
-        })
+        serde_json::from_slice(&body).map_err(|source| self.foreign(source))
     }
 
     /// An error for an answer of a shape that the contract does not have.
@@ -286,48 +333,41 @@ impl Api {
     }
 }
 
-/// Answers of a service, or of a proxy before it, that another moment may change.
-fn is_passing(status: StatusCode) -> bool {
-    matches!(
-        status,
-        StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::BAD_GATEWAY
-            | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT
-    )
-}
-
-/// How long an answer asks to wait before the next try. A date is for people's time, not for ours: it counts as nothing.
-fn asked_wait(response: &Response) -> Option<Duration> {
-    let header = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
-    header.trim().parse().ok().map(Duration::from_secs)
-}
-
-async fn problem(mut response: Response) -> Problem {
-    let status = response.status();
-    let mut body = Vec::new();
-    // A body that breaks off still has its status to tell.
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() > PROBLEM_BYTES {
-            break;
-        }
-    }
-    let mut problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
-    problem.status = status.as_u16();
-    if problem.title.is_empty() {
-        status
-            .canonical_reason()
-            .unwrap_or("refused")
-            .clone_into(&mut problem.title);
-    }
-    problem
-}
-
 impl Error {
     /// Whether the service answered with this status.
     pub(crate) fn is_status(&self, status: StatusCode) -> bool {
         matches!(self, Self::Refused(problem) if problem.status == status.as_u16())
+    }
+
+    /// Whether another upload has the idempotency key just now.
+    fn is_key_in_flight(&self) -> bool {
+        matches!(self, Self::Refused(problem) if problem.is_key_in_flight())
+    }
+
+    /// Whether another moment may change it.
+    fn is_passing(&self, repeat: Repeat) -> bool {
+        match self {
+            Self::Unsent(_) | Self::Foreign { .. } => false,
+            Self::Unreachable { source, .. } => {
+                source.is_connect() || (repeat == Repeat::Safe && !source.is_builder())
+            }
+            Self::Silent { .. } => repeat == Repeat::Safe,
+            Self::Refused(problem) => repeat == Repeat::Safe && problem.is_passing(),
+        }
+    }
+
+    /// How long the service asks to wait before the next try.
+    fn asked_wait(&self) -> Duration {
+        match self {
+            Self::Refused(problem) => problem.retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether the call may have been carried out all the same, or may yet be when it is sent again.
+    pub(crate) fn is_open(&self) -> bool {
+        let garbled = matches!(self, Self::Foreign { .. });
+        garbled || self.is_key_in_flight() || self.is_passing(Repeat::Safe)
     }
 }
 
@@ -370,7 +410,7 @@ mod tests {
         Mock::given(any()).respond_with(taken).mount(&server).await;
         let api = Api::new(server.uri().parse().unwrap(), None, retries).unwrap();
         let begun = Instant::now();
-        let answer = api.submit(|| Ok(api.post(&["api"]))).await;
+        let answer = api.submit(|_| Ok(api.post(&["api"]))).await;
         let calls = server.received_requests().await.unwrap_or_default().len();
         (begun.elapsed(), answer, calls)
     }
@@ -396,28 +436,67 @@ mod tests {
         assert_eq!(calls, 1);
     }
 
-    #[test]
-    fn an_answer_may_ask_for_a_wait_in_seconds() {
-        let asked = |value: &'static str| {
-            let answer = axum::http::Response::builder().header(RETRY_AFTER, value);
-            asked_wait(&answer.body("").unwrap().into())
+    #[tokio::test]
+    async fn a_key_that_a_lost_upload_holds_is_waited_for() {
+        let server = MockServer::start().await;
+        let held = ResponseTemplate::new(409)
+            .set_body_json(serde_json::json!({"code": "idempotency_key_in_flight"}));
+        let twice = Mock::given(any()).respond_with(held).up_to_n_times(2);
+        twice.mount(&server).await;
+        let taken = ResponseTemplate::new(202).set_body_json(serde_json::json!({"job_id": "j"}));
+        Mock::given(any()).respond_with(taken).mount(&server).await;
+        let api = Api::new(server.uri().parse().unwrap(), None, 1).unwrap();
+        let answer = api.submit(|_| Ok(api.post(&["api"]))).await;
+        assert_eq!(answer.unwrap()["job_id"], "j");
+    }
+
+    #[tokio::test]
+    async fn another_conflict_is_told_at_once() {
+        let state =
+            ResponseTemplate::new(409).set_body_json(serde_json::json!({"code": "wrong_state"}));
+        let (_, answer, calls) = refused_once(state, 2).await;
+        assert!(!answer.unwrap_err().is_open());
+        assert_eq!(calls, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_may_take_any_time_as_long_as_it_moves() {
+        let limit = Duration::from_mins(1);
+        let (told, pulse) = watch::channel(());
+        let told = Pulse(told);
+        let begun = tokio::time::Instant::now();
+        let sending = async move {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_secs(50)).await;
+                told.beat();
+            }
         };
-        assert_eq!(asked("5"), Some(Duration::from_secs(5)));
-        assert_eq!(asked("Wed, 21 Oct 2026 07:28:00 GMT"), None);
-        assert_eq!(asked("-1"), None);
+        tokio::join!(sending, silence(pulse, limit));
+        assert_eq!(begun.elapsed().as_secs(), 10 * 50 + limit.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_stands_still_is_given_up() {
+        let limit = Duration::from_mins(1);
+        let (_told, pulse) = watch::channel(());
+        let begun = tokio::time::Instant::now();
+        silence(pulse, limit).await;
+        assert_eq!(begun.elapsed().as_secs(), limit.as_secs());
     }
 
     #[test]
-    fn a_problem_is_told_in_the_services_words() {
-        let problem: Problem = serde_json::from_value(serde_json::json!({
-            "status": 400, "detail": "Send CSV.\u{1b}[2J", "request_id": "r1",
-            "errors": [{"field": "priority", "detail": "0 to 10"}],
-        }))
-        .unwrap();
-        let text = problem.to_string();
-        assert_eq!(
-            text,
-            "Send CSV.\\u{1b}[2J (HTTP 400, request r1)\n  - priority: 0 to 10"
-        );
+    fn addresses_of_this_machine_are_known() {
+        let here = |url: &str| is_here(&url.parse().unwrap());
+        for url in [
+            "http://127.0.0.1:1",
+            "http://[::1]:1",
+            "http://localhost",
+            "http://0.0.0.0:1",
+        ] {
+            assert!(here(url), "{url}");
+        }
+        for url in ["http://filejobs.example", "http://192.0.2.1:1"] {
+            assert!(!here(url), "{url}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Server;
-use super::api::{Api, Error};
+use super::api::Api;
 use super::job::Job;
 use crate::exit::{Outcome, Stop};
 use crate::terminal::{self, Progress};
@@ -19,6 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOK_ANYWAY: Duration = Duration::from_secs(5);
 /// Pause between two looks while there is no event stream.
 const POLL_EVERY: Duration = Duration::from_millis(500);
+/// Pause after which an event stream that could not be had is asked for again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(30);
 
 /// Show a job's progress until it ends
 #[derive(Debug, Clone, Args)]
@@ -141,17 +143,20 @@ fn coarse_line(job: &Job) -> String {
 #[derive(Default)]
 struct Changes {
     stream: Option<Response>,
+    refused: Option<Instant>,
 }
 
 impl Changes {
     async fn open(&mut self, api: &Api, id: &str) {
-        if self.stream.is_none() {
-            let accept = [("accept", "text/event-stream".to_owned())];
-            let opened: Result<Response, Error> =
-                api.open(&["api", "jobs", id, "events"], &[], &accept).await;
-            // Too many streams, or none at all behind some proxy: polling does as well.
-            self.stream = opened.ok();
+        let lately = |refused: Instant| refused.elapsed() < LISTEN_AGAIN;
+        if self.stream.is_some() || self.refused.is_some_and(lately) {
+            return;
         }
+        let path = ["api", "jobs", id, "events"];
+        let opened = timeout(LOOK_ANYWAY, api.listen(&path)).await;
+        // Too many streams, or none at all behind some proxy: polling does as well.
+        self.stream = opened.ok().and_then(Result::ok);
+        self.refused = self.stream.is_none().then(Instant::now);
     }
 
     async fn next(&mut self) {
@@ -166,5 +171,36 @@ impl Changes {
         }
         // Events that come close together are worth one look.
         tokio::time::sleep_until(begun + LOOK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wiremock::matchers::{method, path};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_is_refused_is_asked_for_once_and_looks_go_on() {
+        let server = MockServer::start().await;
+        let full = ResponseTemplate::new(503).insert_header("retry-after", "10");
+        let events = Mock::given(path("/api/jobs/j/events")).respond_with(full);
+        events.expect(1).mount(&server).await;
+        let job = |status: &str| {
+            let job = serde_json::json!({"id": "j", "filename": "a.csv", "status": status});
+            ResponseTemplate::new(200).set_body_json(job)
+        };
+        let under_way = Mock::given(method("GET")).respond_with(job("PROCESSING"));
+        under_way.up_to_n_times(2).mount(&server).await;
+        let ended = Mock::given(method("GET")).respond_with(job("COMPLETED"));
+        ended.mount(&server).await;
+        let api = Api::new(server.uri().parse().unwrap(), None, 4).unwrap();
+        let mut progress = Progress::percent("", true);
+        let limit = Some(Duration::from_secs(8));
+        let (_, job) = follow(&api, "j", &mut progress, limit, |_, _| Ok(()))
+            .await
+            .unwrap();
+        assert!(job.status.is_terminal());
     }
 }

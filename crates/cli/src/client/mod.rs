@@ -5,6 +5,7 @@ pub(crate) mod api;
 pub(crate) mod follow;
 pub(crate) mod job;
 mod list;
+mod problem;
 mod rows;
 pub(crate) mod submit;
 

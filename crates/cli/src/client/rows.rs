@@ -1,5 +1,8 @@
 //! `errors` and `results`: what became of a job's rows.
 
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -7,6 +10,7 @@ use clap::{Args, ValueEnum};
 use comfy_table::Cell;
 use reqwest::Response;
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use super::Server;
 use super::api::Api;
@@ -14,6 +18,9 @@ use super::job::{FINDINGS_HEADER, findings_row};
 use super::list::page_line;
 use crate::exit::{Exit, Outcome, Stop};
 use crate::terminal::{self, counted, shown};
+
+/// What is told of an answer that ends too early.
+const BROKE_OFF: &str = "the answer broke off";
 
 /// Show a job's findings in the order of its rows
 #[derive(Debug, Clone, Args)]
@@ -61,15 +68,10 @@ pub(crate) struct Results {
     #[arg(value_name = "JOB")]
     job: String,
 
-    /// `table` and `json` show a part, `csv` and `parquet` hold all rows
-    #[arg(
-        long,
-        value_enum,
-        default_value = "table",
-        value_name = "FORMAT",
-        conflicts_with = "json"
-    )]
-    format: Format,
+    /// `table` and `json` show a part, `csv` and `parquet` hold all rows [default: table, or as the name of --out
+    /// ends]
+    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with = "json")]
+    format: Option<Format>,
 
     /// Most rows to show
     #[arg(long, default_value_t = 100, value_name = "N")]
@@ -102,6 +104,10 @@ pub(crate) enum Format {
 
 impl Errors {
     pub(crate) async fn run(&self) -> Outcome {
+        if self.out.is_some() && !self.csv && !self.rejected {
+            let problem = "--out: say what to write with --csv or --rejected";
+            return Err(Stop::usage(&[problem.to_owned()]));
+        }
         let api = self.server.api()?;
         if self.rejected {
             let path = ["api", "jobs", &self.job, "rejected.csv"];
@@ -139,9 +145,10 @@ impl Errors {
 
 impl Results {
     pub(crate) async fn run(&self) -> Outcome {
+        let format = self.format()?;
         let api = self.server.api()?;
         let path = ["api", "jobs", &self.job, "results"];
-        let accept = match self.format {
+        let accept = match format {
             Format::Csv => "text/csv",
             Format::Parquet => "application/vnd.apache.parquet",
             Format::Table | Format::Json => {
@@ -150,7 +157,7 @@ impl Results {
                     ("offset", self.offset.to_string()),
                 ];
                 let answer = api.get(&path, &query).await?;
-                if self.server.json || self.format == Format::Json {
+                if format == Format::Json {
                     terminal::json(&answer)?;
                 } else {
                     show_rows(&answer)?;
@@ -158,18 +165,36 @@ impl Results {
                 return Ok(Exit::Clean);
             }
         };
-        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-        if self.format == Format::Parquet && self.out.is_none() && is_terminal {
+        save(&api, &path, &[], accept, self.out.as_deref()).await
+    }
+
+    /// The format that was asked for, or that the name of the file tells; a file takes only those that hold all rows.
+    fn format(&self) -> Result<Format, Stop> {
+        let by_name = || {
+            let extension = self.out.as_deref()?.extension()?.to_str()?;
+            Format::from_str(extension, true).ok()
+        };
+        let format = if self.server.json {
+            Format::Json
+        } else {
+            self.format.or_else(by_name).unwrap_or(Format::Table)
+        };
+        if self.out.is_some() && matches!(format, Format::Table | Format::Json) {
+            let problem = "--out: --format csv and --format parquet are written to files";
+            return Err(Stop::usage(&[problem.to_owned()]));
+        }
+        let is_terminal = io::IsTerminal::is_terminal(&io::stdout());
+        if format == Format::Parquet && self.out.is_none() && is_terminal {
             let problem =
                 "--format parquet: say where to with --out FILE, it is nothing for a terminal";
             return Err(Stop::usage(&[problem.to_owned()]));
         }
-        save(&api, &path, &[], accept, self.out.as_deref()).await
+        Ok(format)
     }
 }
 
 /// Shows rows as a table: the columns are those of the first row, which has them all.
-fn show_rows(answer: &Value) -> std::io::Result<()> {
+fn show_rows(answer: &Value) -> io::Result<()> {
     let items = answer
         .get("items")
         .and_then(Value::as_array)
@@ -214,39 +239,155 @@ fn cell(value: Option<&Value>) -> Cell {
     }
 }
 
-/// Writes an answer's body to a file, which appears only when it is whole, or to standard output.
+/// Writes an answer's body to a file or to standard output.
 async fn save(
     api: &Api,
     path: &[&str],
     query: &[(&str, String)],
-    accept: &str,
+    accept: &'static str,
     out: Option<&Path>,
 ) -> Outcome {
-    let response = api
-        .open(path, query, &[("accept", accept.to_owned())])
-        .await?;
-    let Some(out) = out else {
-        copy(response, &mut std::io::stdout().lock()).await?;
-        return Ok(Exit::Clean);
-    };
-    let unwritable = || format!("{} cannot be written", out.display());
-    let folder = out
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut part = tempfile::NamedTempFile::new_in(folder).with_context(unwritable)?;
-    let bytes = copy(response, part.as_file_mut()).await?;
-    part.persist(out).with_context(unwritable)?;
-    eprintln!("{}: {}", out.display(), terminal::size(bytes));
+    let response = api.open(path, query, accept).await?;
+    if let Some(out) = out {
+        let bytes = write(response, out).await?;
+        terminal::note(format_args!("{}: {}", out.display(), terminal::size(bytes)));
+    } else {
+        print(response).await?;
+    }
     Ok(Exit::Clean)
 }
 
-async fn copy(mut response: Response, out: &mut impl std::io::Write) -> anyhow::Result<u64> {
+/// Writes to standard output for as long as somebody reads it.
+async fn print(mut response: Response) -> anyhow::Result<()> {
+    let mut output = terminal::Output::new();
+    while let Some(chunk) = response.chunk().await.context(BROKE_OFF)? {
+        if !output.print(&chunk)? {
+            return Ok(());
+        }
+    }
+    output.end()?;
+    Ok(())
+}
+
+/// Writes to a file, which appears only when it is whole, or into what stands there and is none, such as a pipe.
+async fn write(response: Response, out: &Path) -> anyhow::Result<u64> {
+    let unwritable = || format!("{} cannot be written", out.display());
+    let Some((file, rights)) = replaceable(out).with_context(unwritable)? else {
+        let mut there = File::create(out).with_context(unwritable)?;
+        return copy(response, &mut there).await;
+    };
+    let folder = file
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut part = part_in(folder, rights).with_context(unwritable)?;
+    let bytes = copy(response, part.as_file_mut()).await?;
+    part.persist(&file).with_context(unwritable)?;
+    Ok(bytes)
+}
+
+/// The file that is to be made, or replaced with its rights kept, behind all links; `None` for devices and pipes, and
+/// for links to nothing.
+fn replaceable(out: &Path) -> io::Result<Option<(PathBuf, Option<Permissions>)>> {
+    match std::fs::metadata(out) {
+        Ok(about) if about.is_file() => Ok(Some((out.canonicalize()?, Some(about.permissions())))),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(_) if out.is_symlink() => Ok(None),
+        Err(_) => Ok(Some((out.to_owned(), None))),
+    }
+}
+
+/// A file that has no name yet, with these rights or with those of every new file.
+fn part_in(folder: &Path, rights: Option<Permissions>) -> io::Result<NamedTempFile> {
+    let Some(rights) = rights else {
+        return tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder);
+    };
+    let part = NamedTempFile::new_in(folder)?;
+    part.as_file().set_permissions(rights)?;
+    Ok(part)
+}
+
+async fn copy(mut response: Response, out: &mut impl io::Write) -> anyhow::Result<u64> {
     let mut bytes = 0;
-    while let Some(chunk) = response.chunk().await.context("the answer broke off")? {
+    while let Some(chunk) = response.chunk().await.context(BROKE_OFF)? {
         out.write_all(&chunk)?;
         bytes += chunk.len() as u64;
     }
     out.flush()?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        results: Results,
+    }
+
+    #[test]
+    fn the_name_of_a_file_tells_its_format() {
+        let format = |words: &str| {
+            let words = format!("results j {words}");
+            let line = Line::try_parse_from(words.split_whitespace()).unwrap();
+            line.results.format().map_err(|stop| stop.exit)
+        };
+        assert_eq!(format(""), Ok(Format::Table));
+        assert_eq!(format("--out a.csv"), Ok(Format::Csv));
+        assert_eq!(format("--out a.PARQUET"), Ok(Format::Parquet));
+        assert_eq!(format("--out a.txt --format csv"), Ok(Format::Csv));
+        for unwritten in ["--out a", "--out a.json", "--out a.csv --json"] {
+            assert_eq!(format(unwritten), Err(Exit::Usage), "{unwritten}");
+        }
+    }
+
+    async fn write_rows(out: &Path) {
+        let answer = axum::http::Response::new("a,b\n");
+        assert_eq!(write(answer.into(), out).await.unwrap(), 4);
+    }
+
+    fn rights(file: &Path) -> u32 {
+        std::fs::metadata(file).unwrap().permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn a_new_file_has_the_rights_of_every_new_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (usual, out) = (folder.path().join("usual"), folder.path().join("out.csv"));
+        std::fs::write(&usual, "").unwrap();
+        write_rows(&out).await;
+        assert_eq!(rights(&out), rights(&usual));
+    }
+
+    #[tokio::test]
+    async fn the_file_behind_a_link_is_replaced_and_keeps_its_rights() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "before").unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write_rows(&link).await;
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "a,b\n");
+        assert_eq!(rights(&file), 0o640);
+    }
+
+    #[tokio::test]
+    async fn a_pipe_is_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let mut made = std::process::Command::new("mkfifo");
+        assert!(made.arg(&pipe).status().unwrap().success());
+        let reader = pipe.clone();
+        let read = std::thread::spawn(move || std::fs::read_to_string(reader).unwrap());
+        write_rows(&pipe).await;
+        assert_eq!(read.join().unwrap(), "a,b\n");
+    }
 }

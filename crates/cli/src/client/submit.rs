@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio_util::io::ReaderStream;
 
 use super::Server;
-use super::api::Api;
+use super::api::{self, Api, Pulse};
 use super::follow::follow;
 use crate::exit::{Exit, Outcome, Stop};
 use crate::options::FileOptions;
@@ -67,6 +67,8 @@ pub(crate) struct Submit {
 impl Submit {
     pub(crate) async fn run(&self) -> Outcome {
         let api = self.server.api()?;
+        let key = self.idempotency_key.clone();
+        let key = key.unwrap_or_else(|| api.new_key());
         let upload = Upload {
             file: &self.file,
             name: self.name.as_deref(),
@@ -74,9 +76,12 @@ impl Submit {
             webhook: self.webhook.as_ref(),
             priority: self.priority,
             namespace: self.namespace.as_deref(),
-            key: self.idempotency_key.clone(),
+            key: Some(key.clone()),
         };
-        let (answer, id) = upload.send(&api, self.server.json).await?;
+        let (answer, id) = upload
+            .send(&api, self.server.json)
+            .await
+            .map_err(|stop| with_key(stop, &key))?;
         if !self.wait {
             if self.server.json {
                 terminal::json(&answer)?;
@@ -85,6 +90,8 @@ impl Submit {
             }
             return Ok(Exit::Clean);
         }
+        // Whoever stops waiting can still find the job.
+        terminal::note(format_args!("job {}", terminal::shown(&id, 80)));
         let mut progress = Progress::percent("processing", self.server.json);
         let (answer, job) = follow(&api, &id, &mut progress, self.timeout, |_, _| Ok(())).await?;
         if self.server.json {
@@ -94,6 +101,19 @@ impl Submit {
         }
         Ok(job.exit())
     }
+}
+
+/// Adds to a failure that may have left a job behind how to find that, instead of making a second one.
+fn with_key(stop: Stop, key: &str) -> Stop {
+    let cause = stop.error.downcast_ref::<api::Error>();
+    if !cause.is_some_and(api::Error::is_open) {
+        return stop;
+    }
+    let error = anyhow::anyhow!(
+        "{:#}\n       the file may have arrived: send it again with --idempotency-key {key}, and it is taken once",
+        stop.error
+    );
+    Stop { error, ..stop }
 }
 
 /// A file with all that is said about it.
@@ -128,9 +148,9 @@ impl Upload<'_> {
         let bar = progress.bar();
         let key = self.key.clone().unwrap_or_else(|| api.new_key());
 
-        let build = || {
+        let build = |pulse| {
             let (file, size) = self.open()?;
-            let part = Part::stream_with_length(body(file, bar.clone()), size)
+            let part = Part::stream_with_length(body(file, bar.clone(), pulse), size)
                 .file_name(name.clone())
                 .mime_str("application/octet-stream")?;
             let mut form = Form::new();
@@ -193,14 +213,52 @@ fn file_name(path: &Path) -> anyhow::Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-fn body(file: std::fs::File, bar: Option<ProgressBar>) -> Body {
+fn body(file: std::fs::File, bar: Option<ProgressBar>, pulse: Pulse) -> Body {
     if let Some(bar) = &bar {
         bar.set_position(0);
     }
     let chunks = ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK);
     Body::wrap_stream(chunks.inspect_ok(move |chunk| {
+        pulse.beat();
         if let Some(bar) = &bar {
             bar.inc(chunk.len() as u64);
         }
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use wiremock::matchers::any;
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    use super::*;
+
+    /// What a hand-in under the key `k` says that is answered with this status.
+    async fn refused(status: u16) -> String {
+        let server = MockServer::start().await;
+        let refusal = ResponseTemplate::new(status);
+        Mock::given(any())
+            .respond_with(refusal)
+            .mount(&server)
+            .await;
+        let api = Api::new(server.uri().parse().unwrap(), None, 0).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let upload = Upload {
+            file: file.path(),
+            name: None,
+            options: &FileOptions::default(),
+            webhook: None,
+            priority: None,
+            namespace: None,
+            key: Some("k".to_owned()),
+        };
+        let stop = upload.send(&api, true).await.unwrap_err();
+        with_key(stop, "k").error.to_string()
+    }
+
+    #[tokio::test]
+    async fn the_key_is_told_where_a_job_may_be_left_behind() {
+        assert!(refused(502).await.contains("--idempotency-key k"));
+        assert!(!refused(400).await.contains("--idempotency-key"));
+    }
 }

@@ -199,11 +199,12 @@ impl Dev {
             };
             if let Err(stopped) = shown {
                 // The service is well; what is wrong with the file is told, and the service goes on.
-                eprintln!("error: {:#}", stopped.error);
+                terminal::note(format_args!("error: {:#}", stopped.error));
             }
         }
         if !stop.is_cancelled() {
-            terminal::line("Serving until Ctrl-C.")?;
+            // The service is well without anybody who reads this.
+            let _ = terminal::line("Serving until Ctrl-C.");
         }
         let ran = running.until_stopped(GRACE, &stop).await;
         if let Some((_, server)) = ops {
@@ -222,20 +223,20 @@ impl Dev {
     ) -> anyhow::Result<()> {
         if moved {
             let wanted = listen::DEFAULT.port();
-            eprintln!(
+            terminal::note(format_args!(
                 "note: port {wanted} is taken, so this is port {} (--listen chooses)",
                 address.port()
-            );
+            ));
         }
         match auth {
-            AuthMode::None if !address.ip().is_loopback() => eprintln!(
+            AuthMode::None if !address.ip().is_loopback() => terminal::note(format_args!(
                 "note: {address} can be reached from other machines, and nobody is asked who they are"
-            ),
+            )),
             AuthMode::None => {}
-            AuthMode::Keys => eprintln!(
+            AuthMode::Keys => terminal::note(format_args!(
                 "note: callers need an API key; `filejobs keys create --name NAME --data-dir {}` makes one",
                 self.data.data_dir.display()
-            ),
+            )),
         }
         let at = |path| base.join(path).map(|url| url.to_string());
         let places = [
@@ -244,8 +245,8 @@ impl Dev {
             ("API docs", at("/api/docs")?),
             ("data", self.data.data_dir.display().to_string()),
         ];
-        terminal::line(terminal::pairs(&places))?;
-        terminal::line("")?;
+        // The service is well without anybody who reads this.
+        let _ = terminal::line(format_args!("{}\n", terminal::pairs(&places)));
         Ok(())
     }
 }

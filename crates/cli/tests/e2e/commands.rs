@@ -257,3 +257,41 @@ async fn a_lost_answer_loads_a_file_once() {
         "{list}"
     );
 }
+
+/// The exit code of a command whose output and complaints nobody reads.
+fn unread(service: &Service, arguments: &[&str]) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(BINARY)
+        .args(arguments)
+        .env_clear()
+        .env("FILEJOBS_URL", service.url())
+        .stdout(writer.try_clone().unwrap())
+        .stderr(writer)
+        .status();
+    status.unwrap().code()
+}
+
+#[tokio::test]
+async fn a_verdict_needs_no_reader() {
+    let service = service().start().await.unwrap();
+    let files = files();
+    let bad = files.bad.to_str().unwrap();
+    assert_eq!(unread(&service, &["submit", bad, "--wait"]), Some(1));
+    assert_eq!(unread(&service, &["check", bad]), Some(1));
+    assert_eq!(unread(&service, &["list"]), Some(0));
+    assert_eq!(unread(&service, &["get", "nonsense"]), Some(3));
+    assert_eq!(unread(&service, &["sample", "--rows", "100000"]), Some(0));
+}
+
+#[tokio::test]
+async fn calls_to_this_machine_go_through_no_proxy() {
+    let service = service().start().await.unwrap();
+    let mut list = Command::new(BINARY);
+    list.args(["list", "--retries", "0"]).env_clear();
+    list.env("FILEJOBS_URL", service.url());
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        list.env(name, "http://127.0.0.1:9");
+    }
+    text(&list.output().unwrap(), 0);
+}
