@@ -98,7 +98,8 @@ impl RawBatch {
         &self.bytes[start as usize..end as usize]
     }
 
-    /// What a cell of a sheet holds, by its index in [`RawBatch::cells`]: see [`mark`]. Says nothing of other tables.
+    /// What a cell of a sheet holds, by its index in [`RawBatch::cells`]: a byte before its text marks it. Says nothing
+    /// of other tables.
     #[inline]
     #[must_use]
     pub fn native(&self, cell: usize) -> Native {

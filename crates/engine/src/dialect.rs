@@ -158,7 +158,8 @@ impl<'a> Sample<'a> {
             && records.next_rows(&mut batch, SAMPLE_ROWS).unwrap_or(false)
         {
             for (i, row) in batch.rows.iter().enumerate() {
-                if row.kind == RowKind::Cells {
+                // A record whose quotes do not fit has one cell, which speaks against the delimiter.
+                if row.kind != RowKind::Blank {
                     widths.add(batch.row_cells(i).len());
                 }
             }
@@ -273,6 +274,7 @@ mod tests {
             (b"a;b;c\n1;2\n1;2;3;4\n", ';'),
             (b"\n\r\n\nid;name\n1;a\n", ';'),
             (b"a;b\n\"1;2\n3;4\n5;6\n", ';'),
+            (b"\"x\";\"y\"\n1;2,5\n2;3,5\n", ';'),
         ];
         for (sample, delimiter) in cases {
             let (found, ..) = found(sample, &Options::default());

@@ -281,6 +281,7 @@ impl Api {
                 let since = *key_taken.get_or_insert_with(Instant::now);
                 (since.elapsed() < KEY_HELD).then_some(KEY_PAUSE)
             } else if error.is_passing(repeat) {
+                key_taken = None;
                 let pause = self.retry.pause_after(attempt, &*self.sources.randomness);
                 attempt += 1;
                 pause

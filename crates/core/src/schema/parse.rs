@@ -119,7 +119,10 @@ pub(super) fn table_schema(text: &str, limits: &Limits) -> Result<TableSchema, V
 /// Tells of keys that must mean one of `known`, such as `primary_key`: what they say would be passed over.
 fn refuse_misspelt(object: &Map<String, Value>, at: &str, known: &[&str], problems: &mut Problems) {
     let plain = |key: &str| key.replace(['_', '-', ' '], "").to_lowercase();
-    for key in object.keys().filter(|key| !known.contains(&key.as_str())) {
+    let unknown = object
+        .iter()
+        .filter(|(key, value)| !value.is_null() && !known.contains(&key.as_str()));
+    for (key, _) in unknown {
         let written = plain(key);
         let meant = known.iter().find(|known| {
             let known = plain(known);

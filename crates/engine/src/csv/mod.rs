@@ -140,7 +140,7 @@ fn labels(records: &mut Records<Range>, limits: &Limits) -> Result<Vec<Vec<u8>>,
     match batch.rows.first().map(|row| row.kind) {
         Some(RowKind::UnclosedQuote) => Err(Failure::new(
             FailureCode::BrokenHeader,
-            format!("A quote in the header, in line {line}, never closes; close or remove it."),
+            format!("A quote in the header, in line {line}, never closes, or text stands behind the one that closes it; close, double or remove it."),
         )
         .into()),
         Some(RowKind::TooLong) => Err(Failure::new(

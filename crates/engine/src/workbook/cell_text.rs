@@ -58,27 +58,35 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// What it is for a column whose text has a notation of its own.
-    pub(super) fn native(self) -> Native {
+    /// Appends the value's text and says what it is. `dates_1904` is the workbook's date system.
+    pub(super) fn write(self, dates_1904: bool, out: &mut Vec<u8>) -> Native {
         match self {
-            Self::Empty | Self::Text(_) | Self::Error(_) => Native::Text,
-            Self::Integer(_) | Self::Number(_) => Native::Number,
-            Self::Boolean(_) => Native::Boolean,
-            Self::Moment(_) | Self::Iso(_) | Self::IsoDuration(_) => Native::Moment,
-        }
-    }
-
-    /// Appends the value's text. `dates_1904` is the workbook's date system.
-    pub(super) fn write(self, dates_1904: bool, out: &mut Vec<u8>) {
-        match self {
-            Self::Empty => {}
-            Self::Text(text) | Self::Error(text) => out.extend_from_slice(text.as_bytes()),
-            Self::Integer(n) => integer(n, out),
-            Self::Number(n) => number(n, out),
-            Self::Boolean(b) => out.extend_from_slice(if b { b"true" } else { b"false" }),
+            Self::Empty => Native::Text,
+            Self::Text(text) | Self::Error(text) => {
+                out.extend_from_slice(text.as_bytes());
+                Native::Text
+            }
+            Self::Integer(n) => {
+                integer(n, out);
+                Native::Number
+            }
+            Self::Number(n) => {
+                number(n, out);
+                Native::Number
+            }
+            Self::Boolean(b) => {
+                out.extend_from_slice(if b { b"true" } else { b"false" });
+                Native::Boolean
+            }
             Self::Moment(moment) => serial(&moment, dates_1904, out),
-            Self::Iso(text) => iso(text, out),
-            Self::IsoDuration(text) => iso_duration(text, out),
+            Self::Iso(text) => {
+                iso(text, out);
+                Native::Moment
+            }
+            Self::IsoDuration(text) => {
+                iso_duration(text, out);
+                Native::Moment
+            }
         }
     }
 }
@@ -120,7 +128,7 @@ fn number(n: f64, out: &mut Vec<u8>) {
     };
 }
 
-fn serial(moment: &ExcelDateTime, dates_1904: bool, out: &mut Vec<u8>) {
+fn serial(moment: &ExcelDateTime, dates_1904: bool, out: &mut Vec<u8>) -> Native {
     let value = moment.as_f64();
     let day_max = if dates_1904 {
         LAST_DAY + EPOCH_1900 - EPOCH_1904
@@ -130,14 +138,16 @@ fn serial(moment: &ExcelDateTime, dates_1904: bool, out: &mut Vec<u8>) {
     let is_duration = moment.is_duration();
     // What is no date stays the number it is, and a schema that wants a date says so.
     if !value.is_finite() || value.abs() >= (day_max + 1) as f64 || (value < 0.0 && !is_duration) {
-        return number(value, out);
+        number(value, out);
+        return Native::Number;
     }
     let ms = (value * DAY_MS as f64).round() as i64;
     if is_duration || ms < DAY_MS {
         if ms < 0 {
             out.push(b'-');
         }
-        return clock(ms.abs(), out);
+        clock(ms.abs(), out);
+        return Native::Moment;
     }
     let (day, ms) = (ms / DAY_MS, ms % DAY_MS);
     if day == LEAP_DAY_1900 && !dates_1904 {
@@ -157,6 +167,7 @@ fn serial(moment: &ExcelDateTime, dates_1904: bool, out: &mut Vec<u8>) {
         out.push(b'T');
         clock(ms, out);
     }
+    Native::Moment
 }
 
 /// `HH:MM:SS`, with milliseconds where there are any; hours go past 24.

@@ -271,9 +271,11 @@ impl<'a> Rows<'a> {
         if matches!(value, Value::Error(_)) {
             self.batch.error_cells.push(index as u32);
         }
-        self.batch.bytes.push(mark(value.native()));
+        let before = self.batch.bytes.len();
+        self.batch.bytes.push(0);
         let start = self.batch.bytes.len() as u32;
-        value.write(self.dates_1904, &mut self.batch.bytes);
+        let native = value.write(self.dates_1904, &mut self.batch.bytes);
+        self.batch.bytes[before] = mark(native);
         let end = self.batch.bytes.len() as u32;
         self.batch.cells.push(Cell { start, end });
         let length = self.batch.bytes.len() - self.row_bytes;

@@ -165,13 +165,15 @@ async fn deliver(
         (Err(_), _) | (_, None) => Answer::TooLate,
     };
     let took = begin.elapsed();
-    if budget.is_some_and(|budget| schedule::stood_still(answer, budget, took)) {
+    let next = schedule.next(&delivery, answer, clock.now());
+    let stood_still = budget.is_some_and(|budget| schedule::stood_still(answer, budget, took));
+    // With time left it is tried again as after any failure.
+    if stood_still && delivery.attempts == 0 && next == NextDelivery::Abandoned {
         let (job, id) = (delivery.job, delivery.id);
         tracing::warn!(job.id = %job, delivery.id = %id, ?took, "this process stood still while it sent a webhook; it is sent again");
         // It is due again once its hold ends.
         return None;
     }
-    let next = schedule.next(&delivery, answer, clock.now());
     count(next, took);
     tell(&delivery, answer, next, took);
     let attempt = DeliveryAttempt {

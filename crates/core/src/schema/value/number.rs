@@ -146,37 +146,39 @@ impl Notation {
         let end = text.iter().rposition(u8::is_ascii_digit);
         let end = end.map_or(text.len(), |last| last + 1);
         let (before, behind) = (&text[..start], &text[end..]);
-        // `100,-` says that there are no cents.
-        let behind = match behind.strip_prefix(&*self.decimal) {
-            Some([b'-', behind @ ..]) => behind,
-            _ => behind,
+        // `100,--` says that there are no cents.
+        let behind = String::from_utf8_lossy(behind);
+        let behind = match behind.strip_prefix(&*String::from_utf8_lossy(&self.decimal)) {
+            Some(cents) => cents.trim_start_matches(SIGNS),
+            None => &behind,
         };
-        if is_negated(before, behind) {
+        if is_negated(&String::from_utf8_lossy(before), behind) {
             return text;
         }
         &text[start..end]
     }
 }
 
-/// Whether what stands around a number makes a negative one of it, as in `-$5`, `5.00-`, `\u{2212}5` and `(5.00)`: without
-/// it the number would be another one.
-fn is_negated(before: &[u8], behind: &[u8]) -> bool {
-    let has_sign = |text: &[u8]| {
-        let text = String::from_utf8_lossy(text);
-        let mut last = ' ';
-        let mut rest = text.chars().peekable();
-        while let Some(c) = rest.next() {
-            let within_a_word =
-                last.is_alphabetic() && rest.peek().is_some_and(|c| c.is_alphabetic());
-            if SIGNS.contains(&c) && !within_a_word {
-                return true;
-            }
-            last = c;
-        }
-        false
-    };
-    let opened = before.iter().rfind(|b| matches!(b, b'(' | b')')) == Some(&b'(');
-    opened && behind.contains(&b')') || has_sign(before) || has_sign(behind)
+/// Whether what stands around a number makes a negative one of it, as in `-$5`, `5.00-`, `5.00 EUR-`, `\u{2212}5` and
+/// `(5.00)`: without it the number would be another one.
+fn is_negated(before: &str, behind: &str) -> bool {
+    let mut letters = [' '].into_iter().chain(before.chars()).chain([' ']);
+    let mut last = letters.next();
+    let mut letters = letters.peekable();
+    let mut signed = false;
+    while let Some(c) = letters.next() {
+        let within_a_word = last.is_some_and(char::is_alphabetic)
+            && letters.peek().is_some_and(|c| c.is_alphabetic());
+        signed |= SIGNS.contains(&c) && !within_a_word;
+        last = Some(c);
+    }
+    let is_sign = |c: Option<char>| c.is_some_and(|c| SIGNS.contains(&c));
+    let behind = behind.trim();
+    signed |= is_sign(behind.chars().next()) || is_sign(behind.chars().next_back());
+    let opened = before
+        .rfind(['(', ')'])
+        .is_some_and(|at| before[at..].starts_with('('));
+    signed || opened && behind.contains(')')
 }
 
 /// Hyphens, dashes and minus signs.
@@ -313,7 +315,11 @@ const EXACT_DIGITS: usize = 15;
 fn is_rounded_whole(text: &[u8], value: f64) -> bool {
     let digits = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+"));
     let digits = digits.unwrap_or(text);
-    if !digits.iter().all(u8::is_ascii_digit) {
+    // `.0` makes it no other number.
+    let fraction = digits.iter().position(|b| *b == b'.');
+    let (digits, fraction) = digits.split_at(fraction.unwrap_or(digits.len()));
+    let is_whole = fraction.iter().skip(1).all(|b| *b == b'0');
+    if !is_whole || !digits.iter().all(u8::is_ascii_digit) {
         return false;
     }
     let digits = digits
@@ -569,6 +575,10 @@ mod tests {
             ("EUR 1.000,50 netto", Some(1000.5)),
             ("-,5", Some(-0.5)),
             ("100,- €", Some(100.0)),
+            ("CHF 100,–", Some(100.0)),
+            ("100,-- €", Some(100.0)),
+            ("5 EUR - netto", Some(5.0)),
+            ("100,00 EUR-", None),
             ("5 (non-taxable)", Some(5.0)),
             ("5 (net)", Some(5.0)),
             ("(net) 5", Some(5.0)),

@@ -149,51 +149,79 @@ fn broken_down(pattern: &str, text: &[u8]) -> Option<BrokenDownTime> {
 /// Whether the parts are those of `text` where one could be taken for another: by `%H%M` the text `130`, which has lost
 /// a zero, reads as 13:00, and a second 60 as the 59th.
 fn reads_back(pattern: &str, parts: &BrokenDownTime, text: &[u8]) -> bool {
-    let holds_60 = |text: &[u8]| text.windows(2).any(|two| two == b"60");
-    let leap_second = parts.second() == Some(59) && holds_60(text);
-    let dense = is_dense(pattern);
-    if !leap_second && !dense {
-        return true;
-    }
-    let Ok(written) = parts.to_string(pattern) else {
-        return true;
-    };
-    let written = written.as_bytes();
-    let digits = |text: &[u8]| text.iter().filter(|b| b.is_ascii_digit()).count();
-    let second_is_another = leap_second && !holds_60(written);
-    let digits_are_missing = dense && digits(written) != digits(text);
-    !second_is_another && !digits_are_missing
+    has_all_digits(pattern, text) && !is_leap_second(pattern, parts, text)
 }
 
-/// Whether a pattern has parts of digits with nothing between them, and none that can be written in several lengths.
-fn is_dense(pattern: &str) -> bool {
-    let flexible = pattern.contains('f') || pattern.contains('z') || pattern.contains('N');
-    let mut parts = pattern.split('%').skip(1);
-    // What stands behind a part's letter is between it and the next.
-    let numeric = |part: &str| {
-        matches!(
-            part.as_bytes(),
-            [b'C'
-                | b'd'
-                | b'g'
-                | b'G'
-                | b'H'
-                | b'I'
-                | b'j'
-                | b'm'
-                | b'M'
-                | b'S'
-                | b'u'
-                | b'U'
-                | b'V'
-                | b'w'
-                | b'W'
-                | b'y'
-                | b'Y']
-        )
+/// Whether some `60` of the text stands for the second that was read as 59.
+fn is_leap_second(pattern: &str, parts: &BrokenDownTime, text: &[u8]) -> bool {
+    if parts.second() != Some(59) {
+        return false;
+    }
+    let places = text.windows(2).enumerate().filter(|(_, two)| two == b"60");
+    places.map(|(at, _)| at).any(|at| {
+        let mut other = text.to_vec();
+        other[at..at + 2].copy_from_slice(b"59");
+        let other = BrokenDownTime::parse(pattern, &other);
+        other.is_ok_and(|other| format!("{other:?}") == format!("{parts:?}"))
+    })
+}
+
+/// Whether parts of digits that have nothing between them have all of their digits in `text`. Of patterns with parts that
+/// may have any number of digits, or none, nothing is asked.
+fn has_all_digits(pattern: &str, text: &[u8]) -> bool {
+    let Some(runs) = digit_runs(pattern) else {
+        return true;
     };
-    let dense = parts.any(numeric) && parts.next().is_some();
-    dense && !flexible
+    if runs.iter().all(|run| run.parts < 2) {
+        return true;
+    }
+    let mut found = text
+        .split(|b| !b.is_ascii_digit())
+        .filter(|run| !run.is_empty());
+    let fit = runs.iter().all(|run| {
+        let digits = found.next().map_or(0, <[u8]>::len);
+        run.parts < 2 || digits == run.digits
+    });
+    fit && found.next().is_none()
+}
+
+/// Parts of a pattern with nothing between them.
+#[derive(Debug, Clone, Copy, Default)]
+struct DigitRun {
+    parts: usize,
+    digits: usize,
+}
+
+/// The runs of digits that a pattern makes; `None` when that cannot be told.
+fn digit_runs(pattern: &str) -> Option<Vec<DigitRun>> {
+    let mut runs = Vec::new();
+    let mut run = DigitRun::default();
+    let mut rest = pattern.bytes();
+    while let Some(byte) = rest.next() {
+        let digits = match (byte, byte == b'%') {
+            (b'0'..=b'9', _) => return None,
+            (_, false) => 0,
+            (_, true) => match rest.next()? {
+                b'Y' | b'G' => 4,
+                b'j' => 3,
+                b'C' | b'd' | b'g' | b'H' | b'I' | b'm' | b'M' | b'S' | b'U' | b'V' | b'W'
+                | b'y' => 2,
+                b'u' | b'w' => 1,
+                b'a' | b'A' | b'b' | b'B' | b'h' | b'p' | b'P' | b'n' | b't' | b'%' => 0,
+                _ => return None,
+            },
+        };
+        if digits > 0 {
+            run.parts += 1;
+            run.digits += digits;
+        } else if run.parts > 0 {
+            runs.push(std::mem::take(&mut run));
+        }
+    }
+    if run.parts > 0 {
+        runs.push(run);
+    }
+    Some(runs)
 }
 
 fn days(date: Date) -> i32 {
@@ -443,6 +471,9 @@ mod tests {
             ("%d%m%y", "010124", Some("2024-01-01")),
             ("%d%m%y", "10124", None),
             ("%d.%m.%Y", "1.2.2024", Some("2024-02-01")),
+            ("%d%b%Y", "1Jan2024", Some("2024-01-01")),
+            ("%Y%m%d", "20240101", Some("2024-01-01")),
+            ("%Y%m%d", "2024111", None),
             ("any", "01/02/2024", None),
             ("any", "29.02.24", None),
             ("%d/%m/%Y", "29/02/24", None),
@@ -489,6 +520,18 @@ mod tests {
             (pattern("%H%M"), "130", None),
             (pattern("%H:%M:%S"), "23:59:59", Some(86_399 * second)),
             (pattern("%H:%M:%S"), "23:59:60", None),
+            (pattern("%I:%M%p"), "1:30PM", Some(48_600 * second)),
+            (
+                pattern("%H:%M:%S%.f"),
+                "00:00:59.60",
+                Some(59 * second + 600_000),
+            ),
+            (
+                pattern("%H:%M:%S%.f"),
+                "00:00:59.060",
+                Some(59 * second + 60_000),
+            ),
+            (pattern("%H:%M:%S%.f"), "00:00:60.5", None),
             (TemporalFormat::IsoKept, "00:00:00.123456", Some(123_456)),
             (TemporalFormat::IsoKept, "00:00:00.123456000", Some(123_456)),
             (TemporalFormat::IsoKept, "00:00:00.1234567", None),
@@ -562,6 +605,17 @@ mod tests {
                 "19600229235959",
                 Some("1960-02-29T23:59:59Z"),
             ),
+            (
+                pattern("%Y%m%d %H:%M"),
+                "20240131 9:05",
+                Some("2024-01-31T09:05:00Z"),
+            ),
+            (
+                pattern("%d.%m.%Y %H%M"),
+                "1.2.2024 0130",
+                Some("2024-02-01T01:30:00Z"),
+            ),
+            (pattern("%d.%m.%Y %H%M"), "1.2.2024 130", None),
             (pattern("%Y%m%d%H%M%S"), "20240229235960", None),
             (pattern("%Y%m%d%H%M%S"), "2024022935959", None),
             (pattern("%s"), "0", Some("1970-01-01T00:00:00Z")),
