@@ -25,22 +25,28 @@ const problemText = async (response) => {
 
 const UNREACHABLE = "The service did not answer. See whether it still runs, then try again.";
 
-const showError = (text) => {
+const showError = (text, tone = "bad") => {
   const box = $("#page-error");
   box.hidden = !text;
+  box.className = `note ${tone}`;
   box.textContent = text;
 };
+
+const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 // ---- live parts: elements with an id and data-live ------------------------------------------------------
 
 let shown = null;
 let refreshing = null;
 let following = null;
+// Whether the last page that was asked for has no events any more.
+let hasEnded = false;
 
 const replaceLive = (html) => {
   if (html === shown) return;
   shown = html;
   const fresh = new DOMParser().parseFromString(html, "text/html");
+  hasEnded = !fresh.body.dataset.events;
   for (const part of fresh.querySelectorAll("[data-live]")) {
     const old = document.getElementById(part.id);
     if (!old || old.outerHTML === part.outerHTML) continue;
@@ -91,15 +97,15 @@ const insist = async () => {
   for (let n = 0; n < 14; n += 1) {
     if (await refresh()) return;
     const pause = Math.min(2 ** n, 30) * 1000 * (0.75 + Math.random() / 2);
-    await new Promise((resolve) => setTimeout(resolve, pause));
+    await sleep(pause);
   }
   if (!(await refresh())) showError(UNREACHABLE);
 };
 
-const every = (milliseconds) => {
+const every = (milliseconds, isOver = () => false) => {
   const round = async () => {
     if (!document.hidden) await refresh();
-    setTimeout(round, milliseconds);
+    if (!isOver()) setTimeout(round, milliseconds);
   };
   setTimeout(round, milliseconds);
   document.addEventListener("visibilitychange", () => !document.hidden && refresh());
@@ -119,7 +125,13 @@ const follow = (url) => {
     source.close();
     insist();
   });
+  // Any answer but a stream ends the source for good: too many streams, a proxy's error, a key that has ended.
+  source.addEventListener("error", () => {
+    if (source.readyState === EventSource.CLOSED) every(2000, () => hasEnded);
+  });
   addEventListener("pagehide", () => source.close());
+  // A page that comes back from the browser's memory has lost its stream.
+  addEventListener("pageshow", (event) => event.persisted && location.reload());
 };
 
 const live = document.body.dataset;
@@ -174,6 +186,17 @@ const size = (bytes) => {
   return `${Number.isInteger(bytes) ? bytes : bytes.toFixed(1)} ${units[power]}`;
 };
 
+// Not randomUUID, which browsers have for https and loopback only.
+const newKey = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+const MAYBE = "If the file has arrived all the same, its job is in the list; sending it again makes no second one.";
+const STOPPED = "Stopped. If the file had arrived in full by then, it may have been handed in: see the list.";
+const STILL_STORED = "This file is still being stored. Try again in a moment.";
+
+// How often a form is sent while the service still stores it from an earlier try: about 20 seconds long.
+const TRIES = 6;
+
 const form = $("#upload");
 if (form) {
   const file = $("input[type=file]", form);
@@ -185,6 +208,11 @@ if (form) {
   // The page names the limit as it was when it was rendered; the service may have been restarted with another.
   let limit = Number(form.dataset.uploadBytes);
   let request = null;
+  // Names what is handed in, so that trying again makes no second job; another file or field is another upload.
+  let key = null;
+  const forget = () => {
+    key = null;
+  };
 
   fetch("/api/limits")
     .then((response) => response.json())
@@ -220,6 +248,8 @@ if (form) {
   const progress = (sent, all) => {
     const percent = all ? Math.floor((sent / all) * 100) : 0;
     $("progress", meter).value = percent;
+    // What has been sent cannot be taken back.
+    stop.hidden = sent >= all;
     $(".words", meter).textContent =
       sent < all ? `${size(sent)} of ${size(all)} sent (${percent} %)` : "Sent. The service stores the file …";
     if (percent % 25 === 0) announce(`${percent} percent sent`);
@@ -237,37 +267,71 @@ if (form) {
     return body;
   };
 
-  form.addEventListener("submit", (event) => {
+  // Sends the form once. There is no answer when that broke off or was stopped.
+  const once = (body, key) =>
+    new Promise((resolve) => {
+      request = new XMLHttpRequest();
+      const { upload } = request;
+      upload.addEventListener("progress", (e) => progress(e.loaded, e.total));
+      request.addEventListener("load", () => {
+        const answer = new Response(request.response || null, { status: request.status });
+        resolve({ answer, after: Number(request.getResponseHeader("Retry-After")) || 1 });
+      });
+      request.addEventListener("error", () => resolve({}));
+      request.addEventListener("abort", () => resolve({ stopped: true }));
+      request.open("POST", form.action);
+      request.setRequestHeader("Idempotency-Key", key);
+      sending(true);
+      progress(0, body.get("file").size);
+      request.send(body);
+    });
+
+  const codeOf = async (answer) => {
+    try {
+      return (await answer.clone().json()).code;
+    } catch {
+      return null;
+    }
+  };
+
+  const deliver = async (body, key) => {
+    for (let n = 0; ; n += 1) {
+      const { answer, after, stopped } = await once(body, key);
+      const code = answer && (await codeOf(answer));
+      const isStored = code === "idempotency_key_in_flight";
+      if (!isStored || n + 1 === TRIES) return { answer, code, stopped };
+      await sleep(after * Math.min(2 ** n, 8) * 1000);
+    }
+  };
+
+  const words = async ({ answer, code }) => {
+    if (!answer) return `${UNREACHABLE} ${MAYBE}`;
+    if (code === "idempotency_key_in_flight") return STILL_STORED;
+    const text = await problemText(answer);
+    return answer.status >= 500 ? `${text} ${MAYBE}` : text;
+  };
+
+  form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const problem = refusal(file.files[0]);
     showError(problem);
     if (problem) return file.focus();
-    request = new XMLHttpRequest();
-    request.upload.addEventListener("progress", (e) => progress(e.loaded, e.total));
-    request.addEventListener("load", async () => {
-      const answer = new Response(request.response, { status: request.status });
-      if (request.status === 202) {
-        const { job_id: id } = await answer.json();
-        return location.assign(`/jobs/${encodeURIComponent(id)}`);
-      }
-      sending(false);
-      showError(await problemText(answer));
-    });
-    request.addEventListener("error", () => {
-      sending(false);
-      showError(UNREACHABLE);
-    });
-    request.addEventListener("abort", () => {
-      sending(false);
-      announce("Stopped. Nothing was handed in.");
-    });
-    request.open("POST", form.action);
-    progress(0, file.files[0].size);
-    sending(true);
-    request.send(fields());
+    key ??= newKey();
+    const end = await deliver(fields(), key);
+    if (end.answer?.status === 202) {
+      forget();
+      const { job_id: id } = await end.answer.json();
+      return location.assign(`/jobs/${encodeURIComponent(id)}`);
+    }
+    // The file was changed on the disk since the try that used the key.
+    if (end.code === "idempotency_key_reused") forget();
+    sending(false);
+    if (end.stopped) showError(STOPPED, "warn");
+    else showError(await words(end));
   });
 
   stop.addEventListener("click", () => request?.abort());
+  form.addEventListener("input", forget);
   file.addEventListener("change", chosen);
 
   // Anywhere on the page, so that a file dropped beside the frame does not open in its place.
@@ -288,6 +352,7 @@ if (form) {
       return showError("Hand in one file at a time.");
     }
     file.files = event.dataTransfer.files;
+    forget();
     chosen();
   });
   // A page that comes back from the browser's memory may still show a file that was sent.

@@ -167,7 +167,7 @@ impl Call {
                 "request failed"
             );
         } else if status >= 400 {
-            let detail = problem.map_or("", Problem::detail);
+            let places = problem.map(Problem::places).unwrap_or_default();
             tracing::info!(
                 http.method = method,
                 http.path = path,
@@ -175,7 +175,7 @@ impl Call {
                 http.status = status,
                 duration_ms = ms,
                 problem.code = code,
-                problem.detail = detail,
+                problem.places = places,
                 "request refused"
             );
         } else {

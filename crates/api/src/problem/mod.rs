@@ -5,6 +5,7 @@
 
 mod backend;
 mod codes;
+mod places;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -201,6 +202,11 @@ impl Problem {
     #[cfg(test)]
     pub(crate) fn errors(&self) -> &[FieldError] {
         &self.0.errors
+    }
+
+    /// Where the fields at fault stand, in one line for the log.
+    pub(crate) fn places(&self) -> String {
+        places::line(&self.0.errors)
     }
 
     /// The cause and its causes in one line, for the log.

@@ -183,6 +183,46 @@ async fn what_cannot_be_taken_is_refused_before_it_is_sent() -> anyhow::Result<(
     Ok(())
 }
 
+/// Takes away the answer to the next upload, which the service has taken by then.
+const LOST: &str = "
+    const listen = XMLHttpRequest.prototype.addEventListener;
+    window.lost = true;
+    XMLHttpRequest.prototype.addEventListener = function (kind, listener) {
+        if (!window.lost || kind !== 'load') return listen.call(this, kind, listener);
+        listen.call(this, 'load', () => {
+            window.lost = false;
+            this.dispatchEvent(new ProgressEvent('error'));
+        });
+    };";
+
+#[tokio::test]
+async fn a_file_whose_answer_was_lost_is_sent_again_and_makes_one_job() -> anyhow::Result<()> {
+    let Some(stage) = Stage::set(Settings::default()).await? else {
+        return Ok(());
+    };
+    stage.open("/").await?;
+    stage.browser.run(LOST, &[]).await?;
+    let file = stage.file("orders.csv", ORDERS)?;
+    stage.browser.choose("#file", &file).await?;
+    stage.browser.click("#upload button[type=submit]").await?;
+    stage
+        .wait_for_text("#page-error", "its job is in the list")
+        .await?;
+    stage.browser.click("#upload button[type=submit]").await?;
+    stage.wait_for_text("#job .badge", "Completed").await?;
+    let jobs = stage.service.get("/api/jobs").await?.json();
+    assert_eq!(jobs["total"], 1);
+
+    // The same file once more, after an answer, is another upload.
+    stage.open("/").await?;
+    stage.browser.choose("#file", &file).await?;
+    stage.browser.click("#upload button[type=submit]").await?;
+    stage.wait_for_text("#job .badge", "Completed").await?;
+    let jobs = stage.service.get("/api/jobs").await?.json();
+    assert_eq!(jobs["total"], 2);
+    stage.assert_quiet().await
+}
+
 #[tokio::test]
 async fn a_file_can_be_dropped_anywhere_on_the_page() -> anyhow::Result<()> {
     let Some(stage) = Stage::set(Settings::default()).await? else {
@@ -321,6 +361,46 @@ async fn the_end_of_a_job_is_shown_once_the_service_answers_again() -> anyhow::R
         .wait_for("the last look to fail", refused)
         .await?;
     stage.browser.run("window.away = false", &[]).await?;
+    stage.wait_for_text("#job .badge", "Cancelled").await?;
+    stage.assert_quiet().await
+}
+
+/// Starts the page's script anew where every event stream is refused; the stream of the first one is closed.
+const REFUSED: &str = "
+    dispatchEvent(new Event('pagehide'));
+    window.EventSource = class extends EventTarget {
+        static CLOSED = 2;
+        readyState = 2;
+        constructor() {
+            super();
+            setTimeout(() => this.dispatchEvent(new Event('error')));
+        }
+        close() {}
+    };
+    const script = document.createElement('script');
+    script.type = 'module';
+    script.src = '/assets/app.js';
+    document.body.append(script);";
+
+#[tokio::test]
+async fn a_job_whose_event_stream_is_refused_is_shown_to_its_end() -> anyhow::Result<()> {
+    let Some(stage) = Stage::set(Settings::default()).await? else {
+        return Ok(());
+    };
+    let (_, upload) = sample_upload(2_000_000, 0.0);
+    let id = stage.service.submit(&upload).await?;
+    let engine = wait::until("an engine to run", DEADLINE, async || {
+        Ok(stage.service.children().first().copied())
+    });
+    processes::signal(engine.await?, "STOP")?;
+    stage.open(&format!("/jobs/{id}")).await?;
+    offered(&stage, &["Suspend", "Cancel job"]).await?;
+    stage.browser.run(REFUSED, &[]).await?;
+    let cancelled = stage
+        .service
+        .post(&format!("/api/jobs/{id}/cancel"))
+        .await?;
+    cancelled.assert_status(200);
     stage.wait_for_text("#job .badge", "Cancelled").await?;
     stage.assert_quiet().await
 }
