@@ -40,9 +40,7 @@ impl Patience {
             stop,
         }
     }
-}
 
-impl Patience {
     /// The same for a server that is `needed`; a moment for one that is not.
     pub(crate) fn at_most(&self, needed: bool) -> Self {
         if needed {

@@ -322,6 +322,19 @@ async fn a_job_can_be_held_back_cancelled_and_tried_again_from_its_page() -> any
     stage.assert_quiet().await
 }
 
+/// Opens the page of a job that goes on until it is cancelled: an engine that stands still does not end its job.
+async fn standing_job(stage: &Stage) -> anyhow::Result<String> {
+    let (_, upload) = sample_upload(2_000_000, 0.0);
+    let id = stage.service.submit(&upload).await?;
+    let engine = wait::until("an engine to run", DEADLINE, async || {
+        Ok(stage.service.children().first().copied())
+    });
+    processes::signal(engine.await?, "STOP")?;
+    stage.open(&format!("/jobs/{id}")).await?;
+    offered(stage, &["Suspend", "Cancel job"]).await?;
+    Ok(id)
+}
+
 /// Makes the page's requests fail until it is told to let them pass, and counts those after the end of the job's events.
 const AWAY: &str = "
     window.away = true;
@@ -340,15 +353,7 @@ async fn the_end_of_a_job_is_shown_once_the_service_answers_again() -> anyhow::R
     let Some(stage) = Stage::set(Settings::default()).await? else {
         return Ok(());
     };
-    // An engine that stands still does not end its job.
-    let (_, upload) = sample_upload(2_000_000, 0.0);
-    let id = stage.service.submit(&upload).await?;
-    let engine = wait::until("an engine to run", DEADLINE, async || {
-        Ok(stage.service.children().first().copied())
-    });
-    processes::signal(engine.await?, "STOP")?;
-    stage.open(&format!("/jobs/{id}")).await?;
-    offered(&stage, &["Suspend", "Cancel job"]).await?;
+    let id = standing_job(&stage).await?;
     stage.browser.run(AWAY, &[]).await?;
     let cancelled = stage
         .service
@@ -387,14 +392,7 @@ async fn a_job_whose_event_stream_is_refused_is_shown_to_its_end() -> anyhow::Re
     let Some(stage) = Stage::set(Settings::default()).await? else {
         return Ok(());
     };
-    let (_, upload) = sample_upload(2_000_000, 0.0);
-    let id = stage.service.submit(&upload).await?;
-    let engine = wait::until("an engine to run", DEADLINE, async || {
-        Ok(stage.service.children().first().copied())
-    });
-    processes::signal(engine.await?, "STOP")?;
-    stage.open(&format!("/jobs/{id}")).await?;
-    offered(&stage, &["Suspend", "Cancel job"]).await?;
+    let id = standing_job(&stage).await?;
     stage.browser.run(REFUSED, &[]).await?;
     let cancelled = stage
         .service

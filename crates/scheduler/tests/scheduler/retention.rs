@@ -96,6 +96,32 @@ async fn more_than_a_round_of_what_cannot_be_removed_does_not_hold_up_the_rest()
     scheduler.stop().await;
 }
 
+fn soon(config: &mut Config) {
+    config.burials.cap = Duration::from_millis(1);
+}
+
+/// Deletes a job while its files cannot be removed, until that has been tried.
+async fn delete_in_vain(service: &Service, job: JobId) {
+    let scheduler = service.schedule(config(soon));
+    service.store().delete(job).await.unwrap();
+    eventually("the removal has failed", async || {
+        let left = service.store().tombstones(1).await.unwrap();
+        left.first().is_some_and(|tombstone| tombstone.tries > 0)
+    })
+    .await;
+    scheduler.stop().await;
+}
+
+/// Has a scheduler work until nothing is left to be removed.
+async fn bury(service: &Service) {
+    let scheduler = service.schedule(config(soon));
+    eventually("the job is buried", async || {
+        service.store().tombstones(1).await.unwrap().is_empty()
+    })
+    .await;
+    scheduler.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_survives_an_outage_of_the_storage() {
     let server = S3Server::shared();
@@ -118,24 +144,11 @@ async fn a_deletion_survives_an_outage_of_the_storage() {
     assert!(stored.iter().all(|file| file.exists()));
 
     proxy.set(Link::Cut);
-    let soon = |config: &mut Config| config.burials.cap = Duration::from_millis(1);
-    let scheduler = service.schedule(config(soon));
-    service.store().delete(job).await.unwrap();
-    eventually("the storage has refused", async || {
-        let left = service.store().tombstones(1).await.unwrap();
-        left.first().is_some_and(|tombstone| tombstone.tries > 0)
-    })
-    .await;
-    scheduler.stop().await;
+    delete_in_vain(&service, job).await;
     assert!(stored.iter().all(|file| file.exists()));
 
     proxy.set(Link::Open);
-    let scheduler = service.schedule(config(soon));
-    eventually("the job is buried", async || {
-        service.store().tombstones(1).await.unwrap().is_empty()
-    })
-    .await;
-    scheduler.stop().await;
+    bury(&service).await;
     assert!(stored.iter().all(|file| !file.exists()));
 }
 
@@ -151,25 +164,12 @@ async fn a_deletion_survives_a_volume_that_is_away() {
     std::fs::rename(&root, &away).unwrap();
     std::fs::create_dir(&root).unwrap();
 
-    let soon = |config: &mut Config| config.burials.cap = Duration::from_millis(1);
-    let scheduler = service.schedule(config(soon));
-    service.store().delete(job).await.unwrap();
-    eventually("the removal has failed", async || {
-        let left = service.store().tombstones(1).await.unwrap();
-        left.first().is_some_and(|tombstone| tombstone.tries > 0)
-    })
-    .await;
-    scheduler.stop().await;
+    delete_in_vain(&service, job).await;
 
     std::fs::remove_dir(&root).unwrap();
     std::fs::rename(&away, &root).unwrap();
     assert!(service.exists(&blob).await && service.exists(&result).await);
-    let scheduler = service.schedule(config(soon));
-    eventually("the job is buried", async || {
-        service.store().tombstones(1).await.unwrap().is_empty()
-    })
-    .await;
-    scheduler.stop().await;
+    bury(&service).await;
     assert!(!service.exists(&blob).await && !service.exists(&result).await);
 }
 
