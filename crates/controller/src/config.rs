@@ -130,15 +130,23 @@ impl Election {
     /// controller of one would stand by for that of the other, whose database is another.
     pub const NAME: &str = "filejobs-controller";
 
-    /// The defaults: another leads at most 18 seconds after the leader was killed.
+    /// How long a leader counts as one that says nothing by default: another leads at most 18 seconds after it was
+    /// killed.
+    pub const DURATION: Duration = Duration::from_secs(15);
+
+    /// The shortest such time: a Lease counts whole seconds, and one renewal may be lost.
+    pub const SHORTEST: Duration = Duration::from_secs(5);
+
+    /// By a Lease of the common name in this namespace. The leader has two thirds of `duration` to renew, and tries
+    /// each fifth of it.
     #[must_use]
-    pub fn new(namespace: impl Into<String>) -> Self {
+    pub fn new(namespace: impl Into<String>, duration: Duration) -> Self {
         Self {
             namespace: namespace.into(),
             name: Self::NAME.to_owned(),
-            duration: Duration::from_secs(15),
-            renew_deadline: Duration::from_secs(10),
-            retry: Duration::from_secs(3),
+            duration,
+            renew_deadline: duration * 2 / 3,
+            retry: duration / 5,
         }
     }
 }

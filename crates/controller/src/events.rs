@@ -12,7 +12,7 @@ use futures::future::join_all;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource as _;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -77,8 +77,12 @@ impl Teller {
         (&of.namespace, &of.name).hash(&mut hash);
         let lane = usize::try_from(hash.finish() % LANES as u64).unwrap_or_default();
         if let Err(error) = self.lanes[lane].try_send((event, of)) {
+            let why = match &error {
+                TrySendError::Full(_) => "too many wait",
+                TrySendError::Closed(_) => "the controller stops",
+            };
             let (event, _) = error.into_inner();
-            tracing::info!(reason = event.reason, "an event was dropped: too many wait");
+            tracing::info!(reason = event.reason, "an event was dropped: {why}");
         }
     }
 }

@@ -7,15 +7,15 @@
 
 use std::time::Duration;
 
-use filejobs_core::causes;
+use filejobs_core::{SchedulerId, Sources, causes};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use kube::Api;
 use kube::api::PostParams;
+use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Backends, Config, Election};
+use crate::config::Election;
 use crate::error::{Error, is_absent, is_conflict};
 
 /// Longest wait for one answer.
@@ -27,19 +27,23 @@ pub(crate) struct Contest {
     api: Api<Lease>,
     election: Election,
     holder: String,
-    backends: Backends,
+    sources: Sources,
     /// The version that was seen last, and since when.
     seen: Option<(String, Instant)>,
 }
 
 impl Contest {
-    pub(crate) fn new(backends: &Backends, config: &Config) -> Self {
-        let election = config.election.clone();
+    pub(crate) fn new(
+        client: Client,
+        sources: Sources,
+        holder: &SchedulerId,
+        election: Election,
+    ) -> Self {
         Self {
-            api: Api::namespaced(backends.client.clone(), &election.namespace),
-            holder: config.holder.as_str().to_owned(),
+            api: Api::namespaced(client, &election.namespace),
+            holder: holder.as_str().to_owned(),
             election,
-            backends: backends.clone(),
+            sources,
             seen: None,
         }
     }
@@ -60,7 +64,7 @@ impl Contest {
                 }
             }
             // Two that stand by do not ask at the same moment for ever.
-            let jitter = self.backends.sources.randomness.unit() / 4.0;
+            let jitter = self.sources.randomness.unit() / 4.0;
             let pause = self.election.retry.mul_f64(1.0 - jitter);
             tokio::select! {
                 () = stop.cancelled() => return None,
@@ -187,7 +191,7 @@ impl Contest {
     }
 
     fn taken(&self, mut lease: Lease) -> Lease {
-        let now = MicroTime(self.backends.sources.now());
+        let now = MicroTime(self.sources.now());
         let old = lease.spec.take().unwrap_or_default();
         let same = old.holder_identity.as_ref() == Some(&self.holder);
         let transitions = old.lease_transitions.unwrap_or_default();
@@ -204,5 +208,129 @@ impl Contest {
             ..old
         });
         lease
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use filejobs_core::sources::Fixed;
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// An API server that has one Lease at most, answers at once, and counts its versions.
+    #[derive(Debug, Clone, Default)]
+    struct Server(Arc<Mutex<(u64, Option<Value>)>>);
+
+    impl Server {
+        async fn answer(self, request: Request<Body>) -> Result<Response<Body>, Infallible> {
+            let method = request.method().clone();
+            let sent = request.into_body().collect_bytes().await.unwrap();
+            let sent = serde_json::from_slice::<Value>(&sent).ok();
+            let mut state = self.0.lock().unwrap();
+            let (version, kept) = &mut *state;
+            let current = |lease: &Value| lease["metadata"]["resourceVersion"].clone();
+            let code = match (method, &kept, &sent) {
+                (Method::GET, Some(_), _) => 200,
+                (Method::GET, None, _) => 404,
+                (Method::POST, Some(_), _) => 409,
+                (Method::PUT, Some(kept), Some(sent)) if current(kept) != current(sent) => 409,
+                _ => {
+                    *version += 1;
+                    let mut lease = sent.unwrap();
+                    lease["metadata"]["resourceVersion"] = json!(version.to_string());
+                    *kept = Some(lease);
+                    200
+                }
+            };
+            let body = match (code, kept) {
+                (200, Some(lease)) => lease.clone(),
+                _ => json!({"status": "Failure", "message": "", "reason": "", "code": code}),
+            };
+            let answer = Response::builder().status(code);
+            Ok(answer
+                .body(Body::from(body.to_string().into_bytes()))
+                .unwrap())
+        }
+
+        fn contest(&self, holder: &str) -> Contest {
+            let server = self.clone();
+            let service = tower::service_fn(move |request| server.clone().answer(request));
+            let sources = Fixed::new(jiff::Timestamp::UNIX_EPOCH, 0.0).sources();
+            let election = Election::new("team", Election::DURATION);
+            let holder = SchedulerId::new(holder);
+            Contest::new(Client::new(service, "team"), sources, &holder, election)
+        }
+
+        fn transitions(&self) -> u64 {
+            let state = self.0.lock().unwrap();
+            let lease = state.1.as_ref().unwrap();
+            lease["spec"]["leaseTransitions"].as_u64().unwrap()
+        }
+    }
+
+    /// After a leader was killed another leads within this time.
+    const FAILOVER: Duration = Duration::from_secs(20);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_is_silent_is_followed_in_time_and_one_that_renews_is_not() {
+        let (server, stop) = (Server::default(), CancellationToken::new());
+        let mut first = server.contest("first");
+        let won = first.win(&stop).await.unwrap();
+        let mut second = server.contest("second");
+        let waits = Duration::from_hours(1);
+        let neither = tokio::select! {
+            lost = first.keep(won) => Some(lost.to_string()),
+            _ = second.win(&stop) => Some("the second leads beside the first".to_owned()),
+            () = sleep(waits) => None,
+        };
+        assert_eq!(neither, None);
+        // From here on the first says nothing, as one that was killed.
+        let killed = Instant::now();
+        let since = second.win(&stop).await.unwrap();
+        let took = since - killed;
+        assert!(took <= FAILOVER, "{took:?}");
+        assert_eq!(server.transitions(), 2);
+        // Were it only held up, it would learn of it before anything else.
+        let lost = first.keep(won).await;
+        assert!(matches!(lost, Error::LeadLost(_)), "{lost}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_renew_gives_up_before_another_may_lead() {
+        let (server, stop) = (Server::default(), CancellationToken::new());
+        let mut first = server.contest("first");
+        let won = first.win(&stop).await.unwrap();
+        // From here on it reaches nobody.
+        let nobody = tower::service_fn(|_: Request<Body>| async {
+            std::future::pending::<Result<Response<Body>, Infallible>>().await
+        });
+        first.api = Api::namespaced(Client::new(nobody, "team"), "team");
+        let mut second = server.contest("second");
+        let leads = tokio::select! {
+            lost = first.keep(won) => Err(lost.to_string()),
+            _ = second.win(&stop) => Ok(()),
+        };
+        let told = "the lead is lost: the Lease could not be renewed in time";
+        assert_eq!(leads, Err(told.to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_gives_it_up_is_followed_at_the_next_look() {
+        let (server, stop) = (Server::default(), CancellationToken::new());
+        let (mut first, mut second) = (server.contest("first"), server.contest("second"));
+        first.win(&stop).await.unwrap();
+        assert!(!second.ask().await.unwrap());
+        first.give_up().await;
+        let gave_up = Instant::now();
+        advance(second.election.retry).await;
+        let since = second.win(&stop).await.unwrap();
+        assert_eq!(since - gave_up, second.election.retry);
     }
 }

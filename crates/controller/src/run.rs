@@ -52,7 +52,8 @@ pub async fn run(
     schedulers: (scheduler::Backends, scheduler::Config, scheduler::Election),
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let mut contest = Contest::new(&backends, &config);
+    let (client, sources) = (backends.client.clone(), backends.sources.clone());
+    let mut contest = Contest::new(client, sources, &config.holder, config.election.clone());
     tracing::info!(controller.id = %config.holder, "the controller stands by");
     let Some(renewed) = contest.win(&stop).await else {
         return Ok(());

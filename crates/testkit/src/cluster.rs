@@ -2,6 +2,7 @@
 //! over a Postgres database, a Redis server and a folder of their own.
 
 use std::fs::File;
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -131,7 +132,8 @@ impl Cluster {
     pub fn launch(&self, mut command: Command) -> anyhow::Result<Member> {
         let home = tempfile::tempdir_in(self.home.path())?;
         let log = File::options()
-            .create(true)
+            .create_new(true)
+            .read(true)
             .append(true)
             .open(home.path().join("log"))?;
         let child = command
@@ -140,11 +142,12 @@ impl Cluster {
             .arg(home.path().join("ready.json"))
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
-            .stderr(log)
+            .stderr(log.try_clone()?)
             .spawn()
             .context("the process could not be started")?;
         Ok(Member {
             home,
+            log,
             child,
             ready: Value::Null,
         })
@@ -195,6 +198,8 @@ impl Cluster {
 #[derive(Debug)]
 pub struct Member {
     home: TempDir,
+    /// Open, so that it can be read when the folder has gone with the test.
+    log: File,
     child: Child,
     ready: Value,
 }
@@ -244,8 +249,14 @@ impl Member {
     /// All that it said so far.
     #[must_use]
     pub fn log(&self) -> String {
-        let bytes = std::fs::read(self.home.path().join("log")).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+        let mut log = &self.log;
+        let mut bytes = Vec::new();
+        let read = log.rewind().and_then(|()| log.read_to_end(&mut bytes));
+        // What is written goes to the end all the same.
+        read.map_or_else(
+            |error| format!("it cannot be read: {error}"),
+            |_| String::from_utf8_lossy(&bytes).into_owned(),
+        )
     }
 
     /// The last lines of that.

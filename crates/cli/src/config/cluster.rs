@@ -1,5 +1,7 @@
 //! The Kubernetes cluster whose objects are looked after.
 
+use std::time::Duration;
+
 use clap::Args;
 use filejobs_controller::{Config, Election, Stores, Watched};
 use filejobs_core::{Limits, Namespace, SchedulerId};
@@ -29,6 +31,16 @@ pub(crate) struct ClusterArgs {
     )]
     lease_name: String,
 
+    /// How long a controller that says nothing still counts as the one that works; then another one goes on. It has two
+    /// thirds of it to say so again: longer where the API server is slow
+    #[arg(
+        long,
+        env = "FILEJOBS_LEASE_DURATION",
+        default_value = "15s",
+        value_name = "TIME"
+    )]
+    lease_duration: String,
+
     /// Where the API is reached from outside, for links in statuses, such as `https://files.example.org`
     #[arg(long, env = "FILEJOBS_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
@@ -56,6 +68,7 @@ pub(crate) struct Cluster {
     watched: Watched,
     lease_namespace: Option<String>,
     lease_name: String,
+    lease_duration: Duration,
     public_url: Option<Url>,
     allowed: Vec<Allowed>,
     stores: Stores,
@@ -72,6 +85,7 @@ impl ClusterArgs {
             watched,
             lease_namespace,
             lease_name: self.lease_name(problems),
+            lease_duration: self.lease_duration(problems),
             public_url: self.public_url(problems),
             allowed,
             stores: source_stores::read(
@@ -91,6 +105,14 @@ impl ClusterArgs {
             "a name of 1 to 63 of a-z, 0-9 and '-', neither first nor last a '-',",
         );
         read.unwrap_or_default().into()
+    }
+
+    fn lease_duration(&self, problems: &mut Problems) -> Duration {
+        let Some(text) = given(Some(&self.lease_duration)) else {
+            return Election::DURATION;
+        };
+        let name = "FILEJOBS_LEASE_DURATION (--lease-duration)";
+        problems.time(name, text, Election::SHORTEST)
     }
 
     fn public_url(&self, problems: &mut Problems) -> Option<Url> {
@@ -129,7 +151,7 @@ impl Cluster {
         let lease_namespace = self.lease_namespace.as_deref().unwrap_or(own);
         let election = Election {
             name: self.lease_name.clone(),
-            ..Election::new(lease_namespace)
+            ..Election::new(lease_namespace, self.lease_duration)
         };
         Config {
             watched: self.watched.clone(),
@@ -154,13 +176,19 @@ mod tests {
         cluster: ClusterArgs,
     }
 
-    /// The Lease's name by these words, and how many problems they have.
-    fn lease(words: &[&str]) -> (String, usize) {
+    /// What these words make of it, and how many problems they have.
+    fn read(words: &[&str]) -> (Config, usize) {
         let mut problems = Problems::default();
         let line = Line::parse_from(["x"].iter().chain(words));
         let cluster = line.cluster.read(&mut problems);
         let config = cluster.config(SchedulerId::new("me"), "own", Limits::default());
-        (config.election.name, problems.told().len())
+        (config, problems.told().len())
+    }
+
+    /// The Lease's name by these words, and how many problems they have.
+    fn lease(words: &[&str]) -> (String, usize) {
+        let (config, problems) = read(words);
+        (config.election.name, problems)
     }
 
     #[test]
@@ -173,6 +201,22 @@ mod tests {
         assert_eq!(lease(&["--lease-name", "import-controller"]), (own, 0));
         for bad in ["Import", "a_b", "a.b", "-a"] {
             assert_eq!(lease(&[&format!("--lease-name={bad}")]).1, 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_lease_lasts_as_long_as_is_said_and_is_renewed_well_before() {
+        let lasts = |text: &str| {
+            let (config, problems) = read(&["--lease-duration", text]);
+            let election = config.election;
+            let times = [election.duration, election.renew_deadline, election.retry];
+            (times.map(|time| time.as_secs()), problems)
+        };
+        assert_eq!(lasts(""), ([15, 10, 3], 0));
+        assert_eq!(lasts("15s"), ([15, 10, 3], 0));
+        assert_eq!(lasts("1m"), ([60, 40, 12], 0));
+        for bad in ["4s", "soon"] {
+            assert_eq!(lasts(bad).1, 1, "{bad}");
         }
     }
 }

@@ -32,6 +32,10 @@ use crate::{BINARY, ORDERS, schema};
 /// The Lease of those who may lead.
 pub(crate) const LEASE: &str = "filejobs-controller";
 
+/// How long a controller may say nothing: nobody starts it anew, as a kubelet would, when it gives up the lead on a
+/// machine that is busy with other tests.
+const LASTING: &str = "1m";
+
 /// A namespace on the shared control plane, and a service that looks after it.
 pub(crate) struct Place {
     pub(crate) cluster: Cluster,
@@ -77,7 +81,9 @@ impl Place {
     pub(crate) async fn new() -> Self {
         let client = admin().await;
         let namespace = names::unique("team");
-        let cluster = Cluster::start(BINARY, PostgresServer::shared()).unwrap();
+        let mut cluster = Cluster::start(BINARY, PostgresServer::shared()).unwrap();
+        let lease = ("FILEJOBS_LEASE_DURATION".to_owned(), LASTING.to_owned());
+        cluster.environment.push(lease);
         let kubeconfig = cluster.files().with_file_name("kubeconfig");
         let text = KubeServer::shared().kubeconfig(CONTROLLER_TOKEN);
         std::fs::write(&kubeconfig, text).unwrap();
@@ -133,7 +139,7 @@ impl Place {
         known.await.unwrap();
     }
 
-    /// A setting of the processes that are started from now on.
+    /// A setting of the processes that are started from now on; the last one of a name counts.
     pub(crate) fn environment(&mut self, name: &str, value: &str) {
         let variable = (name.to_owned(), value.to_owned());
         self.cluster.environment.push(variable);
