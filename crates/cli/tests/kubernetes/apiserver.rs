@@ -10,7 +10,7 @@ use filejobs_testkit::wait::{self, DEADLINE};
 use kube::api::{ListParams, PostParams};
 use serde_json::json;
 
-use crate::place::{Crew, Place, condition, phase};
+use crate::place::{BRIEF, Crew, Place, condition, phase};
 use crate::{ORDERS, settles};
 
 /// How long the API server fails.
@@ -33,7 +33,11 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        let (place, gateway) = Place::gated().await;
+        Self::at(Place::new().await).await
+    }
+
+    async fn at(place: Place) -> Self {
+        let gateway = place.gate();
         let proxy = Proxy::start(gateway.address()).unwrap();
         place.go_by(proxy.address());
         let crew = place.crew().await;
@@ -178,7 +182,7 @@ async fn an_api_server_that_refuses_everything_for_a_while_is_not_pressed() {
 /// is started in its place goes on once the network is back.
 #[tokio::test]
 async fn a_half_open_connection_ends_the_lead_and_the_next_controller_goes_on() {
-    let mut stage = Stage::set().await;
+    let mut stage = Stage::at(Place::of_lease(BRIEF).await).await;
     stage.place.orders("before", json!({})).await;
     stage.completes("before").await;
     stage.proxy.set(Link::Silent);

@@ -2,21 +2,12 @@
 
 use std::time::Instant;
 
-use filejobs_testkit::gateway::Gateway;
-use filejobs_testkit::kube::KubeServer;
 use filejobs_testkit::wait::{self, DEADLINE};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
-use crate::place::{LEASE, Place};
-
-/// A place with the Lease of a real one.
-async fn place() -> Place {
-    let mut place = Place::new().await;
-    place.environment("FILEJOBS_LEASE_DURATION", "15s");
-    place
-}
+use crate::place::{BRIEF, LEASE, Place};
 
 async fn holder(place: &Place) -> Option<String> {
     let lease = place.all::<Lease>().get_opt(LEASE).await.unwrap();
@@ -25,15 +16,14 @@ async fn holder(place: &Place) -> Option<String> {
 
 #[tokio::test]
 async fn of_two_controllers_one_works_and_the_other_follows_when_it_is_killed() {
-    let place = place().await;
+    let place = Place::of_lease(BRIEF).await;
     let mut crew = place.crew().await;
     let leads = wait::until("the first to lead", DEADLINE, async || {
         Ok(holder(&place).await)
     });
     let first = Some(leads.await.unwrap());
     // The one that stands by asks by way of a gateway, which sees that it does nothing else.
-    let gateway = Gateway::start(KubeServer::shared()).unwrap();
-    place.go_by(gateway.address());
+    let gateway = place.gate();
     let _second = place.controller().await;
     let asks = wait::until("the second to ask who leads", DEADLINE, async || {
         Ok((gateway.count() > 1).then_some(()))
@@ -65,7 +55,7 @@ async fn of_two_controllers_one_works_and_the_other_follows_when_it_is_killed() 
 
 #[tokio::test]
 async fn who_loses_the_lease_ends_with_an_error_and_another_goes_on() {
-    let place = place().await;
+    let place = Place::of_lease(BRIEF).await;
     let mut crew = place.crew().await;
     place.orders("before", json!({})).await;
     place.finished("before").await;

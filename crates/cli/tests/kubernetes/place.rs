@@ -36,6 +36,9 @@ pub(crate) const LEASE: &str = "filejobs-controller";
 /// machine that is busy with other tests.
 const LASTING: &str = "1m";
 
+/// How long it is in production: for tests of a lead that is lost.
+pub(crate) const BRIEF: &str = "15s";
+
 /// A namespace on the shared control plane, and a service that looks after it.
 pub(crate) struct Place {
     pub(crate) cluster: Cluster,
@@ -79,10 +82,15 @@ async fn admin() -> Client {
 impl Place {
     /// A namespace in which the controller may do what the documentation says.
     pub(crate) async fn new() -> Self {
+        Self::of_lease(LASTING).await
+    }
+
+    /// The same, whose controllers may say nothing for so long.
+    pub(crate) async fn of_lease(duration: &str) -> Self {
         let client = admin().await;
         let namespace = names::unique("team");
         let mut cluster = Cluster::start(BINARY, PostgresServer::shared()).unwrap();
-        let lease = ("FILEJOBS_LEASE_DURATION".to_owned(), LASTING.to_owned());
+        let lease = ("FILEJOBS_LEASE_DURATION".to_owned(), duration.to_owned());
         cluster.environment.push(lease);
         let kubeconfig = cluster.files().with_file_name("kubeconfig");
         let text = KubeServer::shared().kubeconfig(CONTROLLER_TOKEN);
@@ -106,9 +114,15 @@ impl Place {
     /// The same, whose controllers reach the API server by way of a gateway.
     pub(crate) async fn gated() -> (Self, Gateway) {
         let place = Self::new().await;
-        let gateway = Gateway::start(KubeServer::shared()).unwrap();
-        place.go_by(gateway.address());
+        let gateway = place.gate();
         (place, gateway)
+    }
+
+    /// Puts a gateway between the API server and the controllers that are started from now on.
+    pub(crate) fn gate(&self) -> Gateway {
+        let gateway = Gateway::start(KubeServer::shared()).unwrap();
+        self.go_by(gateway.address());
+        gateway
     }
 
     /// What `docs/operator.md` says that the controller may do, as far as `change` leaves it.
@@ -139,7 +153,7 @@ impl Place {
         known.await.unwrap();
     }
 
-    /// A setting of the processes that are started from now on; the last one of a name counts.
+    /// A setting of the processes that are started from now on.
     pub(crate) fn environment(&mut self, name: &str, value: &str) {
         let variable = (name.to_owned(), value.to_owned());
         self.cluster.environment.push(variable);
