@@ -1,12 +1,13 @@
 //! Infers a schema from the first batch of a file.
 
 use filejobs_core::TableSchema;
+use filejobs_core::schema::value::Native;
 use filejobs_core::schema::value::number::{float, integer, is_name, survives};
 use filejobs_core::schema::value::temporal::{iso_date, iso_datetime, iso_time, keeps_fraction};
 use filejobs_core::schema::{Constraints, Field, FieldType};
 
 use crate::batch::{RawBatch, RowKind};
-use crate::validate::trimmed;
+use crate::validate::{Places, trimmed};
 
 /// A column has a type when at least this share of its cells has it, in percent.
 const SHARE: u64 = 95;
@@ -16,14 +17,15 @@ const SHARE: u64 = 95;
 ///
 /// Text that would not survive being a number makes a string column: a leading zero or plus sign anywhere, whole
 /// numbers past 64 bits, or more digits than a float keeps. So do times finer than microseconds. Truth values are `true`
-/// and `false` in words, dates and times ISO 8601 only.
+/// and `false` in words, dates and times ISO 8601 only. Where a sheet has moments, its days are their midnights.
 #[must_use]
-pub fn infer(raw: &RawBatch, names: &[String]) -> TableSchema {
+pub fn infer(raw: &RawBatch, places: Places, names: &[String]) -> TableSchema {
     let mut columns = vec![Column::default(); names.len()];
     for (index, row) in raw.rows.iter().enumerate() {
         if row.kind == RowKind::Cells {
             for (column, cell) in columns.iter_mut().zip(raw.row_cells(index)) {
-                column.add(trimmed(raw.text(cell)));
+                let is_moment = places.native(raw, cell) == Native::Moment;
+                column.add(trimmed(raw.text(cell)), is_moment);
             }
         }
     }
@@ -51,6 +53,8 @@ struct Column {
     /// Whole ones included.
     numbers: u64,
     dates: u64,
+    /// Those that a sheet holds as a moment.
+    midnights: u64,
     datetimes: u64,
     times: u64,
     /// A number here is the name of something: `007`, `+49 30`; or a value that no number of 64 bits is.
@@ -60,7 +64,7 @@ struct Column {
 }
 
 impl Column {
-    fn add(&mut self, text: &[u8]) {
+    fn add(&mut self, text: &[u8], is_moment: bool) {
         if text.is_empty() {
             return;
         }
@@ -69,18 +73,19 @@ impl Column {
             b"true" | b"True" | b"TRUE" | b"false" | b"False" | b"FALSE" => self.booleans += 1,
             [b'+', ..] => self.names |= float(text).is_some(),
             _ if is_name(text) && float(text).is_some() => self.names = true,
-            [b'0'..=b'9' | b'-' | b'.', ..] => self.add_number_or_time(text),
+            [b'0'..=b'9' | b'-' | b'.', ..] => self.add_number_or_time(text, is_moment),
             _ => {}
         }
     }
 
-    fn add_number_or_time(&mut self, text: &[u8]) {
+    fn add_number_or_time(&mut self, text: &[u8], is_moment: bool) {
         if integer(text).is_some() {
             self.integers += 1;
             self.numbers += 1;
             self.long |= !survives(text);
         } else if iso_date(text).is_some() {
             self.dates += 1;
+            self.midnights += u64::from(is_moment);
         } else if iso_datetime(text).is_some() {
             self.datetimes += u64::from(keeps_fraction(text));
         } else if iso_time(text).is_some() {
@@ -108,10 +113,10 @@ impl Column {
             number(FieldType::Integer)
         } else if most(self.numbers) && !self.long {
             number(FieldType::Number)
+        } else if self.datetimes > 0 && most(self.datetimes + self.midnights) {
+            FieldType::Datetime
         } else if most(self.dates) {
             FieldType::Date
-        } else if most(self.datetimes) {
-            FieldType::Datetime
         } else if most(self.times) {
             FieldType::Time
         } else {
@@ -123,6 +128,7 @@ impl Column {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::mark;
 
     fn kind_of(cells: &[&str]) -> FieldType {
         let mut raw = RawBatch::default();
@@ -130,7 +136,7 @@ mod tests {
             raw.push_cell(cell.as_bytes());
             raw.push_row(1, 0, RowKind::Cells);
         }
-        let schema = infer(&raw, &["a".to_owned()]);
+        let schema = infer(&raw, Places::Text, &["a".to_owned()]);
         assert!(schema.fields[0].constraints.required);
         schema.fields[0].kind
     }
@@ -169,6 +175,25 @@ mod tests {
         ] {
             assert_eq!(kind_of(cells), kind, "{cells:?}");
         }
+    }
+
+    #[test]
+    fn midnights_of_a_sheet_fit_in_with_its_other_moments() {
+        let kind_of = |cells: &[&str]| {
+            let mut raw = RawBatch::default();
+            for cell in cells {
+                raw.bytes.push(mark(Native::Moment));
+                raw.push_cell(cell.as_bytes());
+                raw.push_row(1, 0, RowKind::Cells);
+            }
+            let schema = infer(&raw, Places::Sheet { first_column: 0 }, &["a".to_owned()]);
+            schema.fields[0].kind
+        };
+        let days = ["2024-01-01", "2024-01-02"];
+        assert_eq!(kind_of(&days), FieldType::Date);
+        let moments = ["2024-01-01", "2024-01-02", "2024-01-02T12:00:00"];
+        assert_eq!(kind_of(&moments), FieldType::Datetime);
+        assert_eq!(kind_of(&["2024-01-01", "12:00:00"]), FieldType::String);
     }
 
     #[test]

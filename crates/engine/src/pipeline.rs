@@ -16,7 +16,7 @@ use crate::source::Source;
 use crate::stages::{self, Feed, Sink};
 use crate::task::{Error, Piece, Progress, Run, RunResult};
 use crate::unique::{KeyPass, RepeatSource, STREAMING_BYTES};
-use crate::validate::{Checked, Validator};
+use crate::validate::{Checked, Places, Validator};
 use crate::workbook;
 
 /// A table ready to be checked: what a plan hands to its pieces, and what a whole run begins with.
@@ -150,7 +150,7 @@ pub(crate) fn prepare(run: &Run<'_>, mut table: Table) -> Result<Prepared, Halt>
     }
     let (schema, inferred) = match &request.schema {
         Some(schema) => (schema.clone(), false),
-        None => (inferred_schema(&mut layout, &mut first), true),
+        None => (inferred_schema(&mut layout, &mut first, table.places), true),
     };
     let facts = Facts {
         layout: Some(layout.clone()),
@@ -172,13 +172,13 @@ pub(crate) fn prepare(run: &Run<'_>, mut table: Table) -> Result<Prepared, Halt>
 }
 
 /// The schema of the first rows; every column becomes a field of it.
-fn inferred_schema(layout: &mut Layout, first: &mut RawBatch) -> TableSchema {
+fn inferred_schema(layout: &mut Layout, first: &mut RawBatch, places: Places) -> TableSchema {
     crate::layout::drop_empty_ends(layout, first);
     let names: Vec<String> = layout.columns.iter().map(|c| c.name.clone()).collect();
     for (column, field) in layout.columns.iter_mut().zip(0..) {
         column.field = Some(field);
     }
-    infer(first, &names)
+    infer(first, places, &names)
 }
 
 /// Reads a whole file.

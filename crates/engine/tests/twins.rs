@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::path::Path;
 
+use filejobs_core::schema::FieldType;
 use filejobs_core::{FileType, Finding, Limits, Options, TableSchema};
 use filejobs_engine::task::{
     self, Control, Processor, Progress, Request, RunResult, Step, outputs,
@@ -121,9 +122,8 @@ impl Control for Unwatched {
     }
 }
 
-/// The result and the findings, but for the places that only one of the two has.
-fn read(path: &Path, schema: Option<&str>) -> (RunResult, Vec<Finding>) {
-    let out = tempfile::tempdir().unwrap();
+/// Checks a file; what comes of it goes to `out`.
+fn run(path: &Path, schema: Option<&str>, out: &Path) -> RunResult {
     let limits = Limits::default();
     let request = Request {
         file_type: FileType::from_name(path.to_str().unwrap()).unwrap(),
@@ -135,7 +135,13 @@ fn read(path: &Path, schema: Option<&str>) -> (RunResult, Vec<Finding>) {
         threads: 1,
     };
     let input = File::open(path).unwrap();
-    let result = task::run(&request, input, out.path(), &Unwatched).unwrap();
+    task::run(&request, input, out, &Unwatched).unwrap()
+}
+
+/// The result and the findings, but for the places that only one of the two has.
+fn read(path: &Path, schema: Option<&str>) -> (RunResult, Vec<Finding>) {
+    let out = tempfile::tempdir().unwrap();
+    let result = run(path, schema, out.path());
     let findings = std::fs::read_to_string(out.path().join(outputs::FINDINGS)).unwrap();
     let findings = findings.lines().map(|line| {
         let finding: Finding = serde_json::from_str(line).unwrap();
@@ -207,4 +213,37 @@ fn values_of_a_spreadsheet_are_not_read_by_the_notations_of_text() {
         .map(|f| (f.row_number, f.column_name.as_deref()));
     // The text means a thousand, and more than is allowed.
     assert_eq!(found.collect::<Vec<_>>(), [(2, Some("value"))]);
+}
+
+/// A spreadsheet knows no difference between a day and its midnight; what is handed in again as text does.
+#[test]
+fn a_day_of_a_spreadsheet_is_its_midnight_where_moments_are_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let xlsx = folder.path().join("t.xlsx");
+    let mut workbook = Workbook::new();
+    let sheet = workbook.add_worksheet();
+    let moment = Format::new().set_num_format("yyyy-mm-dd hh:mm");
+    sheet.write_row(0, 0, ["id", "at"]).unwrap();
+    for (row, at) in (1..).zip([45_351.0, 45_351.5, 45_352.0]) {
+        sheet.write(row, 0, row).unwrap();
+        let at = ExcelDateTime::from_serial_datetime(at).unwrap();
+        sheet.write_with_format(row, 1, &at, &moment).unwrap();
+    }
+    workbook.save(&xlsx).unwrap();
+
+    let (inferred, findings) = read(&xlsx, None);
+    assert_eq!(findings, []);
+    let schema = inferred.facts.schema.unwrap();
+    assert_eq!(schema.fields[1].kind, FieldType::Datetime);
+
+    let schema = r#"{"fields": [{"name": "id", "type": "integer", "constraints": {"maximum": 2}},
+        {"name": "at", "type": "datetime", "constraints": {"unique": true, "maximum": "2024-03-01T00:00:00Z"}}]}"#;
+    let out = tempfile::tempdir().unwrap();
+    let result = run(&xlsx, Some(schema), out.path());
+    assert_eq!(
+        (result.tally.rows_processed, result.tally.rows_failed),
+        (3, 1)
+    );
+    let rejected = std::fs::read_to_string(out.path().join(outputs::REJECTED)).unwrap();
+    assert!(rejected.contains("3,2024-03-01T00:00:00,3,"), "{rejected}");
 }

@@ -133,10 +133,7 @@ impl Keys {
     fn push_value(&self, column: u32, raw: &RawBatch, cell: usize, out: &mut Vec<u8>) -> bool {
         let column = &self.columns[column as usize];
         let text = raw.text(cell);
-        let native = match self.places {
-            Places::Sheet { .. } => raw.native(cell),
-            Places::Text | Places::Transcoded => Native::Text,
-        };
+        let native = self.places.native(raw, cell);
         if column.missing.contains(text) {
             return false;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_schema::{Field as ArrowField, Schema as ArrowSchema, SchemaRef};
 use filejobs_core::report::{Facts, Layout};
-use filejobs_core::schema::value::TextSet;
+use filejobs_core::schema::value::{Native, TextSet};
 use filejobs_core::schema::{Rules, SchemaProblem};
 use filejobs_core::{Failure, FailureCode, Limits, TableSchema};
 
@@ -45,6 +45,17 @@ pub enum Places {
         /// The sheet's column (from 0) in which the table's first column stands.
         first_column: u32,
     },
+}
+
+impl Places {
+    /// What a cell holds, by its index in [`RawBatch::cells`]: only sheets know more than text.
+    #[inline]
+    pub(crate) fn native(self, raw: &RawBatch, cell: usize) -> Native {
+        match self {
+            Self::Sheet { .. } => raw.native(cell),
+            Self::Text | Self::Transcoded => Native::Text,
+        }
+    }
 }
 
 /// A schema laid over a file's columns, ready to check batches.

@@ -7,8 +7,9 @@ use std::borrow::Cow;
 use filejobs_core::export;
 use filejobs_core::finding::RAW_VALUE_CHARS;
 use filejobs_core::schema::Kind;
-use filejobs_core::schema::value::Parse;
 use filejobs_core::schema::value::number::IntegerText;
+use filejobs_core::schema::value::temporal::iso_date;
+use filejobs_core::schema::value::{Native, Parse};
 
 use super::cells::trimmed;
 use super::checked::Checked;
@@ -20,6 +21,9 @@ use crate::batch::{RawBatch, RowKind};
 
 /// Reasons that a rejected row lists; the others are only counted.
 const REASONS_PER_ROW: usize = 20;
+
+/// What makes a day a moment.
+const MIDNIGHT: &[u8] = b"T00:00:00";
 
 /// Renders one batch for one validator.
 #[derive(Debug, Clone, Copy)]
@@ -165,7 +169,12 @@ impl Render<'_> {
             if cell < cells.end {
                 let text = as_text(self.raw.text(cell));
                 let risky = export::is_risky(&text) && !is_number_of(column, &text);
-                export::push_as_is(out, &text, risky);
+                if self.is_midnight(column, cell) {
+                    out.extend_from_slice(&text);
+                    out.extend_from_slice(MIDNIGHT);
+                } else {
+                    export::push_as_is(out, &text, risky);
+                }
             }
         }
         out.push(b',');
@@ -192,6 +201,18 @@ impl Render<'_> {
             self.extra_cells(out, extra);
         }
         out.push(b'\n');
+    }
+
+    /// Whether a cell is a day of a sheet where moments are wanted: corrected and handed in again as text, it would be
+    /// none.
+    fn is_midnight(&self, column: &Column, cell: usize) -> bool {
+        let wants_moments = matches!(
+            column.rules.as_ref().map(|rules| &rules.kind),
+            Some(Kind::Datetime(_))
+        );
+        wants_moments
+            && self.validator.places.native(self.raw, cell) == Native::Moment
+            && iso_date(self.raw.text(cell)).is_some()
     }
 
     /// `type-error in value: expected …`.

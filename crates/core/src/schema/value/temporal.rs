@@ -133,7 +133,10 @@ impl Parse for DatetimeText {
     #[inline]
     fn parse_native(&self, text: &[u8], native: Native) -> Option<i64> {
         match native {
-            Native::Moment => iso_datetime(text).or_else(|| self.parse(text)),
+            // A workbook knows no difference between a day and its midnight.
+            Native::Moment => iso_datetime(text)
+                .or_else(|| Some(i64::from(iso_date(text)?) * MICROS_PER_DAY))
+                .or_else(|| self.parse(text)),
             Native::Text | Native::Number | Native::Boolean => self.parse(text),
         }
     }
@@ -495,6 +498,25 @@ mod tests {
         let day = |native| swapped.parse_native(b"2024-02-01", native).map(iso);
         assert_eq!(day(Native::Text).as_deref(), Some("2024-01-02"));
         assert_eq!(day(Native::Moment).as_deref(), Some("2024-02-01"));
+    }
+
+    #[test]
+    fn a_day_of_a_workbook_is_its_midnight_too() {
+        let formats = [
+            TemporalFormat::Iso,
+            TemporalFormat::IsoKept,
+            TemporalFormat::Pattern("%d/%m/%Y %H:%M".to_owned()),
+        ];
+        for format in formats {
+            let moment = DatetimeText(format);
+            assert_eq!(moment.parse(b"1970-01-02"), None);
+            let native = |text| moment.parse_native(text, Native::Moment);
+            assert_eq!(native(b"1970-01-02"), Some(MICROS_PER_DAY));
+            assert_eq!(
+                native(b"1970-01-02T00:00:01"),
+                Some(MICROS_PER_DAY + MICROS_PER_SECOND)
+            );
+        }
     }
 
     #[test]
