@@ -39,6 +39,16 @@ impl Folder {
         })
     }
 
+    /// Whether anybody has made it before: its areas are never removed.
+    pub(crate) fn was_made(root: &Path) -> io::Result<bool> {
+        for area in AREAS.into_iter().chain([STAGING]) {
+            if root.join(area).try_exists()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }

@@ -88,6 +88,16 @@ impl Blobs {
         ))
     }
 
+    /// Whether a folder has been a storage before. One that has not is new, or the empty place of a volume that is not
+    /// mounted.
+    pub async fn was_made(root: &Path) -> Result<bool, Error> {
+        let root = root.to_owned();
+        blocking("looking at the storage folder", move || {
+            Folder::was_made(&root)
+        })
+        .await
+    }
+
     /// A bucket of an S3-compatible storage. Does not speak to it yet: [`Blobs::ping`] does.
     pub fn s3(config: &S3Config) -> Result<Self, Error> {
         let s3 = S3::new(config)?;
@@ -215,7 +225,19 @@ impl Blobs {
 
     /// A blob's size in bytes.
     pub async fn size(&self, key: &str) -> Result<u64, Error> {
-        Ok(fetch::head(&*self.objects, &self::key(key)?).await?.size)
+        let found = fetch::head(&*self.objects, &self::key(key)?).await;
+        if matches!(found, Err(Error::NotFound)) {
+            self.stands("looking for a blob").await?;
+        }
+        Ok(found?.size)
+    }
+
+    /// An error where the folder itself is away, in which nothing would be found.
+    async fn stands(&self, step: &'static str) -> Result<(), Error> {
+        match self.backend.clone() {
+            Backend::Local(folder) => blocking(step, move || folder.stands()).await,
+            Backend::S3(_) => Ok(()),
+        }
     }
 
     /// Bytes `range` of a blob (all that there are when it ends beyond), in chunks.
@@ -245,13 +267,9 @@ impl Blobs {
     pub async fn delete(&self, key: &str) -> Result<(), Error> {
         const STEP: &str = "removing a blob";
         let deleted = self.objects.delete(&self::key(key)?).await;
-        match (deleted.map_err(|e| Error::object(STEP, e)), &self.backend) {
-            (Err(Error::NotFound), Backend::Local(folder)) => {
-                let folder = folder.clone();
-                blocking(STEP, move || folder.stands()).await
-            }
-            (Err(Error::NotFound), Backend::S3(_)) => Ok(()),
-            (other, _) => other,
+        match deleted.map_err(|e| Error::object(STEP, e)) {
+            Err(Error::NotFound) => self.stands(STEP).await,
+            other => other,
         }
     }
 

@@ -24,6 +24,19 @@ fn results_from_another_file_system_are_copied_in() {
 }
 
 #[tokio::test]
+async fn a_folder_was_made_once_it_has_an_area() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    assert!(!Blobs::was_made(&data).await.unwrap(), "it is not there");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("readme"), "of a mount point").unwrap();
+    assert!(!Blobs::was_made(&data).await.unwrap(), "it is not ours");
+    // As a backup brings it back: without what was in progress.
+    std::fs::create_dir(data.join("uploads")).unwrap();
+    assert!(Blobs::was_made(&data).await.unwrap());
+}
+
+#[tokio::test]
 async fn results_are_moved_in() {
     let folder = tempfile::tempdir().unwrap();
     let blobs = Blobs::local(&folder.path().join("data")).await.unwrap();
@@ -73,6 +86,8 @@ async fn a_folder_that_is_gone_is_not_taken_for_a_blob_that_is() {
     for answer in [
         blobs.fetch("uploads/a", None, home.path()).await.map(drop),
         blobs.reader("uploads/a").await.map(drop),
+        blobs.size("uploads/a").await.map(drop),
+        blobs.stream("uploads/a", 0..1).await.map(drop),
         blobs.delete("uploads/a").await,
         blobs.delete_results(job(), None).await,
         blobs.delete_results(job(), Some(2)).await,

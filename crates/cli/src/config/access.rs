@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use filejobs_core::ApiKey;
 
-use super::{Problems, Secret, given};
+use super::{Problems, Secret, given, path_or_blank};
 
 /// Whether callers are asked who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(crate) struct Access {
     bootstrap_key: Option<Secret>,
 
     /// The same, read from a file
-    #[arg(long, env = "FILEJOBS_BOOTSTRAP_KEY_FILE", value_name = "FILE")]
+    #[arg(long, env = "FILEJOBS_BOOTSTRAP_KEY_FILE", value_name = "FILE", value_parser = path_or_blank())]
     bootstrap_key_file: Option<PathBuf>,
 }
 

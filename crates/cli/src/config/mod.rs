@@ -21,9 +21,11 @@ mod webhooks;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use filejobs_scheduler::guard::{Allowed, InvalidAllowed};
 use url::Url;
 
@@ -182,6 +184,12 @@ fn allowed(name: &str, list: &[String], problems: &mut Problems) -> Vec<Allowed>
 fn web_address(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok();
     url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+}
+
+/// Takes a path that may be blank, as charts and compose files pass on what is not set; by itself the library refuses
+/// one.
+pub(crate) fn path_or_blank() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// The text, unless it is blank.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use filejobs_core::retry::RetryPolicy;
 
-use super::{Problems, given};
+use super::{Problems, given, path_or_blank};
 
 /// Most engines that run at a time unless somebody asks for more.
 const SLOTS: usize = 4;
@@ -72,7 +72,7 @@ pub(crate) struct ProcessingArgs {
 
     /// Folder for what engines write before it is stored; a local disk [default: `filejobs` in the system's folder
     /// for temporary files; `dev`: `scratch` in the data folder]
-    #[arg(long, env = "FILEJOBS_SCRATCH_DIR", value_name = "DIR")]
+    #[arg(long, env = "FILEJOBS_SCRATCH_DIR", value_name = "DIR", value_parser = path_or_blank())]
     scratch_dir: Option<PathBuf>,
 
     /// How long a file stays with a worker that gives no sign of life; then another one begins with it
@@ -131,6 +131,14 @@ mod tests {
     struct Line {
         #[command(flatten)]
         processing: ProcessingArgs,
+    }
+
+    #[test]
+    fn a_blank_folder_is_as_if_it_were_not_given() {
+        let mut problems = Problems::default();
+        let line = Line::parse_from(["x", "--scratch-dir="]);
+        let read = line.processing.read("usual".into(), &mut problems);
+        assert_eq!((read.scratch, problems.told()), ("usual".into(), &[][..]));
     }
 
     #[test]

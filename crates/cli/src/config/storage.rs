@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use filejobs_blobs::{Credentials, S3_LARGEST, S3Config};
 
-use super::{Problems, Secret, given, web_address};
+use super::{Problems, Secret, given, path_or_blank, web_address};
 
 /// The folder of a service that is one process.
 #[derive(Debug, Clone, Args)]
@@ -44,8 +44,14 @@ impl DataArgs {
 #[command(next_help_heading = "Storage")]
 pub(crate) struct StorageArgs {
     /// Folder for uploads and results; every process must see the same one [`dev`: `files` in the data folder]
-    #[arg(long, env = "UPLOAD_DIR", value_name = "DIR")]
+    #[arg(long, env = "UPLOAD_DIR", value_name = "DIR", value_parser = path_or_blank())]
     upload_dir: Option<PathBuf>,
+
+    /// Take a folder that holds nothing for the storage although the database knows of jobs: their files are lost, or
+    /// lie elsewhere
+    #[arg(long, env = "FILEJOBS_NEW_FOLDER", value_name = "true|false", num_args = 0..=1,
+          default_value = "false", default_missing_value = "true")]
+    new_folder: String,
 
     /// Bucket of an S3-compatible storage, which must exist: for uploads and results instead of a folder
     #[arg(long, env = "FILEJOBS_S3_BUCKET", value_name = "NAME")]
@@ -101,7 +107,7 @@ pub(crate) struct StorageArgs {
 
     /// Folder where parts of uploads wait for their transfer, a few MiB for each upload under way [default: the
     /// system's folder for temporary files]
-    #[arg(long, env = "FILEJOBS_S3_SPOOL_DIR", value_name = "DIR")]
+    #[arg(long, env = "FILEJOBS_S3_SPOOL_DIR", value_name = "DIR", value_parser = path_or_blank())]
     s3_spool_dir: Option<PathBuf>,
 }
 
@@ -109,7 +115,12 @@ pub(crate) struct StorageArgs {
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
     /// A folder.
-    Folder(PathBuf),
+    Folder {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether it is taken even when it holds nothing and there are jobs.
+        may_be_new: bool,
+    },
     /// A bucket.
     S3(Box<S3Config>),
 }
@@ -131,7 +142,10 @@ impl StorageArgs {
             "a folder that every process sees, unless FILEJOBS_S3_BUCKET is set",
         )?;
         folder(UPLOAD_DIR, &path, problems);
-        Some(Place::Folder(path))
+        Some(Place::Folder {
+            path,
+            may_be_new: problems.yes("FILEJOBS_NEW_FOLDER (--new-folder)", &self.new_folder),
+        })
     }
 
     fn s3(&self, bucket: &str, problems: &mut Problems) -> S3Config {
@@ -238,7 +252,13 @@ mod tests {
 
     #[test]
     fn what_is_blank_is_as_if_it_were_not_given() {
-        let blank = ["--s3-region", " ", "--s3-path-style", "", "--s3-prefix", ""];
+        let blank = [
+            "--s3-region= ",
+            "--s3-path-style=",
+            "--s3-prefix=",
+            "--s3-spool-dir=",
+            "--upload-dir=",
+        ];
         for arguments in [&blank[..], &[]] {
             let (config, told) = bucket(arguments);
             let defaults = S3Config::new("files");
@@ -249,6 +269,23 @@ mod tests {
         }
         let (config, _) = bucket(&["--s3-region", " north ", "--s3-path-style", "no"]);
         assert_eq!((&*config.region, config.path_style), ("north", false));
+    }
+
+    #[test]
+    fn a_blank_folder_is_the_usual_one() {
+        for (arguments, wanted) in [
+            (&["--upload-dir="][..], "usual"),
+            (&["--upload-dir=files", "--new-folder="], "files"),
+        ] {
+            let mut problems = Problems::default();
+            let line = Line::parse_from(["x"].iter().chain(arguments));
+            let place = line.storage.read(Some("usual".into()), &mut problems);
+            let Some(Place::Folder { path, may_be_new }) = place else {
+                unreachable!("no bucket is named")
+            };
+            assert_eq!((path.as_path(), may_be_new), (Path::new(wanted), false));
+            assert_eq!(problems.told(), [""; 0]);
+        }
     }
 
     #[test]

@@ -138,7 +138,10 @@ impl Dev {
         let settings = Settings {
             listen,
             ops,
-            place: place.unwrap_or(Place::Folder(files)),
+            place: place.unwrap_or(Place::Folder {
+                path: files,
+                may_be_new: false,
+            }),
             processing: self.processing.read(self.data.scratch(), &mut problems),
             retry: self.retry.read(&mut problems),
             quotas: self.quotas.read(&mut problems),

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use filejobs_api::{Auth, Backend};
 use filejobs_blobs::Blobs;
 use filejobs_core::{Limits, Sources};
 use filejobs_queue::{Memory, Queue, redis};
-use filejobs_store::Store;
+use filejobs_store::{JobFilter, Page, Store};
 use filejobs_store_postgres::PostgresStore;
 use filejobs_store_sqlite::SqliteStore;
 use tokio_util::sync::CancellationToken;
@@ -55,17 +55,19 @@ impl Backends {
     /// All of them within this process: for `filejobs dev`.
     pub(crate) async fn embedded(data: &DataArgs, place: &Place) -> anyhow::Result<Self> {
         let sources = Sources::system();
+        let store = sqlite(&data.database(), &sources).await?;
+        let blobs = blobs(place, &*store).await?;
         Ok(Self {
-            store: sqlite(&data.database(), &sources).await?,
+            store,
             postgres: None,
             queue: Arc::new(Memory::new(TICKETS)),
-            blobs: blobs(place).await?,
+            blobs,
             sources,
             places: filejobs_api::Backends {
                 db: Backend::Embedded,
                 redis: Backend::Embedded,
                 storage: match place {
-                    Place::Folder(_) => Backend::Embedded,
+                    Place::Folder { .. } => Backend::Embedded,
                     Place::S3(_) => Backend::Remote,
                 },
             },
@@ -97,7 +99,7 @@ impl Backends {
             Err(error) if needs.redis => return Err(error),
             Err(error) => tracing::warn!(error = format!("{error:#}"), "going on without Redis"),
         }
-        let blobs = blobs(&remote.place).await?;
+        let blobs = blobs(&remote.place, &*store).await?;
         let storage = patience.at_most(needs.storage);
         match until_up("the storage", &storage, || blobs.ping()).await {
             Ok(None) => return Ok(None),
@@ -200,11 +202,40 @@ async fn sqlite(path: &Path, sources: &Sources) -> anyhow::Result<Arc<dyn Store>
     Ok(store.with_context(|| format!("{} cannot be opened", path.display()))?)
 }
 
-async fn blobs(place: &Place) -> anyhow::Result<Blobs> {
+/// The storage. A folder that nobody has used before is not that of a database with jobs: files that went into it would
+/// be gone as soon as the right one is back, and those of the jobs would seem to be lost.
+async fn blobs(place: &Place, store: &dyn Store) -> anyhow::Result<Blobs> {
     match place {
-        Place::Folder(path) => Blobs::local(path)
-            .await
-            .with_context(|| format!("{} cannot be used", path.display())),
+        Place::Folder { path, may_be_new } => {
+            let cannot = || format!("{} cannot be used", path.display());
+            let is_new = async || Blobs::was_made(path).await.map(|was_made| !was_made);
+            // Looked at once more: another process may have made it, and a job in it, in between.
+            if !may_be_new
+                && is_new().await.with_context(cannot)?
+                && has_jobs(store).await?
+                && is_new().await.with_context(cannot)?
+            {
+                bail!(
+                    "{} holds nothing, and the database knows of jobs whose files lie elsewhere: is the volume \
+                     mounted, is it the right folder? To go on without their files, set FILEJOBS_NEW_FOLDER=true \
+                     (--new-folder) for the next start",
+                    path.display()
+                );
+            }
+            Blobs::local(path).await.with_context(cannot)
+        }
         Place::S3(config) => Blobs::s3(config).context("the client of the storage cannot be made"),
     }
+}
+
+async fn has_jobs(store: &dyn Store) -> anyhow::Result<bool> {
+    let one = Page::After {
+        cursor: None,
+        limit: 1,
+    };
+    let found = store.jobs(&JobFilter::default(), one).await;
+    Ok(!found
+        .context("the database cannot be read")?
+        .items
+        .is_empty())
 }

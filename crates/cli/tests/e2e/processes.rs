@@ -67,6 +67,34 @@ async fn a_file_goes_its_way_through_a_storage_that_speaks_s3() {
     assert!(storage.folder(&bucket).join("uploads").is_dir());
 }
 
+#[tokio::test]
+async fn the_place_of_a_volume_that_is_not_mounted_is_not_taken_for_the_storage() {
+    let cluster = cluster();
+    let key = cluster.admin_key().unwrap();
+    let mut api = cluster.spawn(&["api"]).await.unwrap();
+    let id = submit(&cluster, &api, &key, &small_upload()).await;
+    api.terminate().await.unwrap();
+    let (files, volume) = (cluster.files(), cluster.files().with_extension("away"));
+    std::fs::rename(&files, &volume).unwrap();
+    std::fs::create_dir(&files).unwrap();
+    for process in ["api", "worker", "scheduler"] {
+        let mut member = cluster.launch(cluster.command(&[process])).unwrap();
+        let (status, _) = member.ended().await.unwrap();
+        assert!(!status.success(), "{process}");
+        let log = member.log();
+        assert!(log.contains("is the volume mounted"), "{process}: {log}");
+    }
+    assert_eq!(std::fs::read_dir(&files).unwrap().count(), 0);
+    drop(cluster.spawn(&["api", "--new-folder"]).await.unwrap());
+    std::fs::remove_dir_all(&files).unwrap();
+    std::fs::rename(&volume, &files).unwrap();
+    let api = cluster.spawn(&["api"]).await.unwrap();
+    let _scheduler = cluster.spawn(&["scheduler"]).await.unwrap();
+    let _worker = cluster.spawn(&["worker"]).await.unwrap();
+    let job = cluster.finished(&api, &key, &id).await.unwrap();
+    assert_eq!(job["status"], "COMPLETED");
+}
+
 async fn goes_its_way(cluster: Cluster) {
     let apis = [cluster.spawn(&["api"]).await, cluster.spawn(&["api"]).await];
     let apis = apis.map(Result::unwrap);
