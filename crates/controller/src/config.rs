@@ -123,6 +123,8 @@ pub struct Election {
     pub renew_deadline: Duration,
     /// Pause between two renewals, and between two looks of those that stand by.
     pub retry: Duration,
+    /// Longest wait for the answers to one of them.
+    pub answer: Duration,
 }
 
 impl Election {
@@ -137,8 +139,11 @@ impl Election {
     /// The shortest such time: a Lease counts whole seconds, and one renewal may be lost.
     pub const SHORTEST: Duration = Duration::from_secs(5);
 
-    /// By a Lease of the common name in this namespace. The leader has two thirds of `duration` to renew, and tries
-    /// each fifth of it.
+    /// The longest: for as long nobody leads after a kill.
+    pub const LONGEST: Duration = Duration::from_mins(10);
+
+    /// By a Lease of the common name in this namespace. The leader has two thirds of `duration` to renew, tries each
+    /// fifth of it, and waits a third for each answer.
     #[must_use]
     pub fn new(namespace: impl Into<String>, duration: Duration) -> Self {
         Self {
@@ -147,6 +152,7 @@ impl Election {
             duration,
             renew_deadline: duration * 2 / 3,
             retry: duration / 5,
+            answer: duration / 3,
         }
     }
 }

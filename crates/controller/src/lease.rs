@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Election;
 use crate::error::{Error, is_absent, is_conflict};
 
-/// Longest wait for one answer.
-const ANSWER: Duration = Duration::from_secs(5);
+/// Longest wait for the Lease to be given up: it ends by itself.
+const GIVE_UP: Duration = Duration::from_secs(5);
 
 /// The Lease, as one controller competes for it.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Contest {
 
     /// Lets another lead at once.
     pub(crate) async fn give_up(&mut self) {
-        let given = timeout(ANSWER, async {
+        let given = timeout(GIVE_UP, async {
             let mut lease = self.api.get(&self.election.name).await?;
             let spec = lease.spec.get_or_insert_default();
             if spec.holder_identity.as_ref() != Some(&self.holder) {
@@ -118,7 +118,7 @@ impl Contest {
 
     /// Takes or renews the Lease; false while another holds it.
     async fn ask(&mut self) -> Result<bool, Error> {
-        let asked = timeout(ANSWER, self.get_and_take()).await;
+        let asked = timeout(self.election.answer, self.get_and_take()).await;
         let slow = Error::Slow {
             step: "asking for the Lease",
         };

@@ -131,23 +131,21 @@ impl Cluster {
     /// Starts a process and waits for nothing.
     pub fn launch(&self, mut command: Command) -> anyhow::Result<Member> {
         let home = tempfile::tempdir_in(self.home.path())?;
-        let log = File::options()
-            .create_new(true)
-            .read(true)
-            .append(true)
-            .open(home.path().join("log"))?;
+        let path = home.path().join("log");
+        let log = File::options().create_new(true).append(true).open(&path)?;
         let child = command
             .arg("--until-stdin-closes")
             .arg("--ready-file")
             .arg(home.path().join("ready.json"))
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
-            .stderr(log.try_clone()?)
+            .stderr(log)
             .spawn()
             .context("the process could not be started")?;
         Ok(Member {
             home,
-            log,
+            // With a position of its own.
+            log: File::open(path)?,
             child,
             ready: Value::Null,
         })
@@ -252,7 +250,6 @@ impl Member {
         let mut log = &self.log;
         let mut bytes = Vec::new();
         let read = log.rewind().and_then(|()| log.read_to_end(&mut bytes));
-        // What is written goes to the end all the same.
         read.map_or_else(
             |error| format!("it cannot be read: {error}"),
             |_| String::from_utf8_lossy(&bytes).into_owned(),

@@ -112,7 +112,13 @@ impl ClusterArgs {
             return Election::DURATION;
         };
         let name = "FILEJOBS_LEASE_DURATION (--lease-duration)";
-        problems.time(name, text, Election::SHORTEST)
+        let duration = problems.time(name, text, Election::SHORTEST);
+        if duration > Election::LONGEST {
+            let most = crate::terminal::duration(Election::LONGEST);
+            problems.add(name, format_args!("at most {most} is taken"));
+            return Election::LONGEST;
+        }
+        duration
     }
 
     fn public_url(&self, problems: &mut Problems) -> Option<Url> {
@@ -215,7 +221,7 @@ mod tests {
         assert_eq!(lasts(""), ([15, 10, 3], 0));
         assert_eq!(lasts("15s"), ([15, 10, 3], 0));
         assert_eq!(lasts("1m"), ([60, 40, 12], 0));
-        for bad in ["4s", "soon"] {
+        for bad in ["4s", "11m", "1000000000000000000s", "soon"] {
             assert_eq!(lasts(bad).1, 1, "{bad}");
         }
     }

@@ -6,12 +6,12 @@ use filejobs_crd::{EventReason, FileJob, Phase};
 use filejobs_testkit::gateway::{Fate, Gateway, failure};
 use filejobs_testkit::http::Upload;
 use filejobs_testkit::proxy::{Link, Proxy};
-use filejobs_testkit::wait::{self, DEADLINE};
+use filejobs_testkit::wait;
 use kube::api::{ListParams, PostParams};
 use serde_json::json;
 
 use crate::place::{BRIEF, Crew, Place, condition, phase};
-use crate::{ORDERS, settles};
+use crate::{DEADLINE, ORDERS, settles};
 
 /// How long the API server fails.
 const AWAY: Duration = Duration::from_secs(30);
@@ -257,7 +257,7 @@ async fn one_object_that_cannot_be_read_stops_none_of_a_thousand() {
         all.create(&PostParams::default(), &object).await.unwrap();
     }
     let mut ended = 0;
-    let looked_at = wait::until("all others to be told", DEADLINE * 2, async || {
+    let looked_at = wait::until("all others to be told", DEADLINE, async || {
         let page = all.list(&ListParams::default()).await?;
         let finished = page
             .items

@@ -6,7 +6,7 @@ use std::time::Duration;
 use filejobs_crd::{FileJob, JOB_ID_LABEL, Phase};
 use filejobs_testkit::gateway::{Asked, Fate, Gateway};
 use filejobs_testkit::http::Upload;
-use filejobs_testkit::wait::{self, DEADLINE};
+use filejobs_testkit::wait;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use reqwest::Method;
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::place::{Crew, Place, phase};
-use crate::{ORDERS, schema, settles};
+use crate::{DEADLINE, ORDERS, schema, settles};
 
 /// How long the last request may follow the end of what was to be done: an event follows its status.
 const AFTERMATH: Duration = Duration::from_secs(1);

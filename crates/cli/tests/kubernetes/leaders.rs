@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
-use filejobs_testkit::wait::{self, DEADLINE};
+use filejobs_testkit::wait;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
+use crate::DEADLINE;
 use crate::place::{BRIEF, LEASE, Place};
 
 async fn holder(place: &Place) -> Option<String> {

@@ -1,15 +1,12 @@
 //! How far objects lag behind jobs, and how many do not agree, as `/metrics` has it.
 
 use filejobs_testkit::http::Upload;
-use filejobs_testkit::wait::{self, DEADLINE};
+use filejobs_testkit::wait;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::ORDERS;
 use crate::place::{Crew, Place};
-
-/// More than two pauses between comparisons.
-const COMPARED: std::time::Duration = DEADLINE.saturating_mul(2);
+use crate::{DEADLINE, ORDERS};
 
 /// Waits until a metric of the controller has a value.
 async fn measured(place: &Place, crew: &Crew, name: &str, wanted: f64) {
@@ -18,7 +15,7 @@ async fn measured(place: &Place, crew: &Crew, name: &str, wanted: f64) {
         Ok((figures.value(name, &[]) == Some(wanted)).then_some(()))
     };
     let what = format!("{name} to be {wanted}");
-    wait::until(&what, COMPARED, look).await.unwrap();
+    wait::until(&what, DEADLINE, look).await.unwrap();
 }
 
 /// Takes from the controller the right to make objects.

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use filejobs_crd::{FINALIZER, FileJob, JOB_ID_LABEL, Phase, Rows};
 use filejobs_testkit::http::Upload;
-use filejobs_testkit::wait::{self, DEADLINE};
+use filejobs_testkit::wait;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use reqwest::Method;
 use serde_json::json;
 
 use crate::place::{Place, condition, job_id};
-use crate::{ORDERS, schema};
+use crate::{DEADLINE, ORDERS, schema};
 
 #[tokio::test]
 async fn an_applied_object_is_checked_and_a_deleted_one_leaves_nothing() {

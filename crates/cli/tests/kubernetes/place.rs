@@ -12,7 +12,7 @@ use filejobs_testkit::kube::client::define;
 use filejobs_testkit::kube::{ADMIN_TOKEN, CONTROLLER_TOKEN, KubeServer, kubeconfig_at};
 use filejobs_testkit::names;
 use filejobs_testkit::postgres::PostgresServer;
-use filejobs_testkit::wait::{self, DEADLINE};
+use filejobs_testkit::wait;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use crate::{BINARY, ORDERS, schema};
+use crate::{BINARY, DEADLINE, ORDERS, schema};
 
 /// The Lease of those who may lead.
 pub(crate) const LEASE: &str = "filejobs-controller";

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use filejobs_crd::EventReason;
-use filejobs_testkit::wait::{self, DEADLINE};
+use filejobs_testkit::wait;
 use serde_json::json;
 
+use crate::DEADLINE;
 use crate::place::Place;
 
 /// How long the controller is watched while it lacks the right.

@@ -8,14 +8,14 @@ use filejobs_testkit::cluster::Member;
 use filejobs_testkit::gateway::Fate;
 use filejobs_testkit::http::Upload;
 use filejobs_testkit::processes;
-use filejobs_testkit::wait::{self, DEADLINE};
+use filejobs_testkit::wait;
 use kube::ResourceExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::place::{Crew, Place, condition, job_id, phase};
-use crate::schema;
+use crate::{DEADLINE, schema};
 
 /// Enough rows that an engine is still at work when it is looked for.
 const ROWS: u64 = 1_000_000;

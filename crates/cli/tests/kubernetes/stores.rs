@@ -3,12 +3,12 @@
 use filejobs_blobs::{Blobs, Credentials, S3Config};
 use filejobs_testkit::disk::files_below;
 use filejobs_testkit::s3::{self, S3Server};
-use filejobs_testkit::wait::{self, DEADLINE};
+use filejobs_testkit::wait;
 use serde_json::json;
 
-use crate::ORDERS;
 use crate::place::Place;
 use crate::sources::{SHA256, Web, completed, file, of, pending, rejected};
+use crate::{DEADLINE, ORDERS};
 
 /// A bucket of the test's own.
 fn bucket() -> (String, Blobs) {

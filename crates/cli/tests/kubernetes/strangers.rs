@@ -3,7 +3,7 @@
 use filejobs_crd::{FINALIZER, FileJob, Phase};
 use filejobs_testkit::postgres::PostgresServer;
 use filejobs_testkit::proxy::{Link, Proxy};
-use filejobs_testkit::wait::{self, DEADLINE};
+use filejobs_testkit::wait;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
@@ -12,7 +12,7 @@ use serde_json::json;
 use std::time::{Duration, Instant};
 
 use crate::place::{Place, condition, job_id, phase};
-use crate::settles;
+use crate::{DEADLINE, settles};
 
 /// An object that is deleted while the database is away is gone after this time at the latest.
 const GONE: Duration = Duration::from_mins(1);

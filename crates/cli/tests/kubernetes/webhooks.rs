@@ -1,7 +1,7 @@
 //! Webhooks that are signed with a Secret of the object's own namespace.
 
 use filejobs_crd::{EventReason, FileJob, WEBHOOK_SECRET_TYPE};
-use filejobs_testkit::wait::{self, DEADLINE};
+use filejobs_testkit::wait;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::DeleteParams;
 use reqwest::Method;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use wiremock::matchers::method;
 use wiremock::{Mock, MockServer, Request, ResponseTemplate};
 
+use crate::DEADLINE;
 use crate::place::{Crew, Place, condition, job_id};
 use crate::sources::{completed, pending};
 
