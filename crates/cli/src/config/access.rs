@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use filejobs_core::ApiKey;
 
-use super::{Problems, Secret, given, path_or_blank};
+use super::{Problems, Secret, given, given_path, path_or_blank};
 
 /// Whether callers are asked who they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +70,7 @@ impl Access {
     /// The key that shall be there, or why it cannot be.
     fn bootstrap(&self) -> Result<Option<ApiKey>, String> {
         let text = given(self.bootstrap_key.as_ref().map(Secret::reveal));
-        let file = self.bootstrap_key_file.as_ref();
-        let file = file.filter(|path| !path.as_os_str().is_empty());
+        let file = given_path(self.bootstrap_key_file.as_ref());
         match (text, file) {
             (None, None) => Ok(None),
             (Some(_), Some(_)) => Err(

@@ -21,7 +21,7 @@ mod webhooks;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -190,6 +190,12 @@ fn web_address(text: &str) -> Option<Url> {
 /// one.
 pub(crate) fn path_or_blank() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// The path, unless it is blank.
+pub(crate) fn given_path(path: Option<&PathBuf>) -> Option<&Path> {
+    path.map(PathBuf::as_path)
+        .filter(|path| !path.as_os_str().is_empty())
 }
 
 /// The text, unless it is blank.

@@ -1,13 +1,13 @@
 //! How files are worked on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use std::time::Duration;
 
 use clap::Args;
 use filejobs_core::retry::RetryPolicy;
 
-use super::{Problems, given, path_or_blank};
+use super::{Problems, given, given_path, path_or_blank};
 
 /// Most engines that run at a time unless somebody asks for more.
 const SLOTS: usize = 4;
@@ -106,16 +106,14 @@ impl ProcessingArgs {
             Some(text) => problems.whole("MAX_CONCURRENCY (--max-concurrency)", text, 1..=256),
             None => cores.min(SLOTS) as u64,
         };
-        let named = self.scratch_dir.clone();
+        let named = given_path(self.scratch_dir.as_ref());
         Processing {
             slots: slots as u32,
             delete_completed: problems.yes(
                 "DELETE_FILE_ON_COMPLETE (--delete-file-on-complete)",
                 &self.delete_file_on_complete,
             ),
-            scratch: named
-                .filter(|path| !path.as_os_str().is_empty())
-                .unwrap_or(scratch),
+            scratch: named.map_or(scratch, Path::to_owned),
             lease: problems.time("FILEJOBS_LEASE (--lease)", &self.lease, LEASE),
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use filejobs_blobs::{Credentials, S3_LARGEST, S3Config};
 
-use super::{Problems, Secret, given, path_or_blank, web_address};
+use super::{Problems, Secret, given, given_path, path_or_blank, web_address};
 
 /// The folder of a service that is one process.
 #[derive(Debug, Clone, Args)]
@@ -191,10 +191,8 @@ impl StorageArgs {
     /// The folder of parts that wait; `usual` when none is named.
     fn spool(&self, usual: PathBuf, problems: &mut Problems) -> PathBuf {
         const SPOOL: &str = "FILEJOBS_S3_SPOOL_DIR (--s3-spool-dir)";
-        let named = self.s3_spool_dir.clone();
-        let path = named
-            .filter(|path| !path.as_os_str().is_empty())
-            .unwrap_or(usual);
+        let named = given_path(self.s3_spool_dir.as_ref());
+        let path = named.map_or(usual, Path::to_owned);
         if let Err(error) = try_out(&path) {
             let told = path.display();
             problems.add(

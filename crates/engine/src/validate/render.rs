@@ -169,11 +169,10 @@ impl Render<'_> {
             if cell < cells.end {
                 let text = as_text(self.raw.text(cell));
                 let risky = export::is_risky(&text) && !is_number_of(column, &text);
+                export::push_as_is(out, &text, risky);
+                // A day needs no quotes: its time can follow.
                 if self.is_midnight(column, cell) {
-                    out.extend_from_slice(&text);
                     out.extend_from_slice(MIDNIGHT);
-                } else {
-                    export::push_as_is(out, &text, risky);
                 }
             }
         }
