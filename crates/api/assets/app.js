@@ -41,9 +41,14 @@ let refreshing = null;
 let following = null;
 // Whether the last page that was asked for has no events any more.
 let hasEnded = false;
+// Whether a pointer or the space bar is down, and the newest page that came meanwhile. A press is no click when
+// what it began on is gone before it ends.
+let isHeld = false;
+let kept = null;
 
 const replaceLive = (html) => {
-  if (html === shown) return;
+  kept = isHeld ? html : null;
+  if (isHeld || html === shown) return;
   shown = html;
   const fresh = new DOMParser().parseFromString(html, "text/html");
   hasEnded = !fresh.body.dataset.events;
@@ -59,6 +64,23 @@ const replaceLive = (html) => {
   const state = $("[data-announce]")?.dataset.announce;
   if (state) announce(state);
 };
+
+const hold = () => {
+  isHeld = true;
+};
+
+const letGo = () => {
+  if (!isHeld) return;
+  isHeld = false;
+  // The click itself comes after the event that ends the press.
+  setTimeout(() => kept && replaceLive(kept));
+};
+
+addEventListener("pointerdown", hold);
+addEventListener("keydown", (event) => event.key === " " && hold());
+for (const kind of ["pointerup", "pointercancel", "keyup", "blur"]) addEventListener(kind, letGo);
+// What is let go outside the window, or over a menu, is told by the next movement only.
+addEventListener("pointermove", (event) => event.buttons === 0 && letGo());
 
 // Answers whether the service did.
 const load = async () => {

@@ -17,6 +17,9 @@ use crate::{http, processes};
 /// The key of an element in WebDriver's answers.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// The error of a step on an element that the page has replaced since it was found.
+const STALE: &str = "stale element reference";
+
 /// What the browser must not do by itself: nothing but our pages may be asked for.
 const ARGUMENTS: &[&str] = &[
     "--headless",
@@ -180,25 +183,68 @@ impl Browser {
 
     /// The text of an element, as a person sees it.
     pub async fn text(&self, selector: &str) -> anyhow::Result<String> {
-        let id = self.find(selector).await?;
-        let text = self.get(&format!("/element/{id}/text")).await?;
+        let text = self
+            .on(selector, async |element| {
+                self.get(&format!("{element}/text")).await
+            })
+            .await?;
         Ok(text.as_str().unwrap_or_default().to_owned())
     }
 
     /// Clicks on an element.
     pub async fn click(&self, selector: &str) -> anyhow::Result<()> {
-        let id = self.find(selector).await?;
-        self.post(&format!("/element/{id}/click"), &json!({}))
-            .await
-            .map(drop)
+        let click =
+            async |element: String| self.post(&format!("{element}/click"), &json!({})).await;
+        self.on(selector, click).await.map(drop)
     }
 
     /// Types into an element.
     pub async fn type_into(&self, selector: &str, text: &str) -> anyhow::Result<()> {
-        let id = self.find(selector).await?;
-        self.post(&format!("/element/{id}/value"), &json!({ "text": text }))
+        let keys = json!({ "text": text });
+        let send = async |element: String| self.post(&format!("{element}/value"), &keys).await;
+        self.on(selector, send).await.map(drop)
+    }
+
+    /// Moves the pointer onto an element and presses its main button there.
+    pub async fn press(&self, selector: &str) -> anyhow::Result<()> {
+        let press = async |element: String| {
+            let id = element.trim_start_matches("/element/");
+            self.point(&json!([
+                { "type": "pointerMove", "x": 0, "y": 0, "origin": { ELEMENT: id } },
+                { "type": "pointerDown", "button": 0 },
+            ]))
             .await
-            .map(drop)
+        };
+        self.on(selector, press).await.map(drop)
+    }
+
+    /// Lets go of what [`press`](Self::press) holds.
+    pub async fn let_go(&self) -> anyhow::Result<()> {
+        let up = json!([{ "type": "pointerUp", "button": 0 }]);
+        self.point(&up).await.map(drop)
+    }
+
+    async fn point(&self, actions: &Value) -> anyhow::Result<Value> {
+        let mouse = json!({ "type": "pointer", "id": "mouse", "actions": actions });
+        self.post("/actions", &json!({ "actions": [mouse] })).await
+    }
+
+    /// Does something with an element, given the path of it. A page that changes by itself may put another in its
+    /// place between the two; then that is taken, as a person would.
+    async fn on(
+        &self,
+        selector: &str,
+        act: impl AsyncFn(String) -> anyhow::Result<Value>,
+    ) -> anyhow::Result<Value> {
+        let what = format!("`{selector}` to stay on the page");
+        wait::until(&what, DEADLINE, async || {
+            let id = self.find(selector).await?;
+            match act(format!("/element/{id}")).await {
+                Err(error) if error.to_string().contains(STALE) => Ok(None),
+                done => done.map(Some),
+            }
+        })
+        .await
     }
 
     /// Chooses a file in a file field.

@@ -464,6 +464,46 @@ async fn the_list_shows_new_jobs_by_itself_and_a_job_can_be_deleted() -> anyhow:
 }
 
 #[tokio::test]
+async fn a_press_is_a_click_although_the_list_has_changed_meanwhile() -> anyhow::Result<()> {
+    let Some(stage) = Stage::set(Settings::default()).await? else {
+        return Ok(());
+    };
+    let first = stage
+        .service
+        .submit(&Upload::new("first.csv", ORDERS))
+        .await?;
+    stage.service.finished(&first).await?;
+    stage.open("/").await?;
+    stage
+        .browser
+        .press(&format!("#jobs a[href='/jobs/{first}']"))
+        .await?;
+    let second = stage
+        .service
+        .submit(&Upload::new("second.csv", ORDERS))
+        .await?;
+    stage.service.finished(&second).await?;
+    stage.browser.run("return refresh()", &[]).await?;
+    // The link is still what was pressed, and where it was.
+    assert_eq!(stage.texts("#jobs tbody a").await?, ["first.csv"]);
+    stage.browser.let_go().await?;
+    stage.wait_for_text("h1", "first.csv").await?;
+
+    // What came during a press that is no click is shown after it.
+    stage.open("/").await?;
+    stage.browser.press("#hand-in").await?;
+    let third = stage
+        .service
+        .submit(&Upload::new("third.csv", ORDERS))
+        .await?;
+    stage.service.finished(&third).await?;
+    stage.browser.run("return refresh()", &[]).await?;
+    stage.browser.let_go().await?;
+    stage.wait_for_text("#jobs tbody", "third.csv").await?;
+    stage.assert_quiet().await
+}
+
+#[tokio::test]
 async fn without_script_everything_can_be_read() -> anyhow::Result<()> {
     let settings = Settings {
         script: false,
