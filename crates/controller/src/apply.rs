@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use filejobs_core::{ErrorClass, causes};
+use filejobs_core::{ErrorClass, JobId, causes};
 use filejobs_crd::{EventReason, Reason};
 use filejobs_store::Job;
 use filejobs_store_postgres::objects::Linking;
@@ -17,6 +17,7 @@ use crate::finalizer;
 use crate::object::Object;
 use crate::plan::{Plan, Step};
 use crate::source::Progress;
+use crate::sweep;
 use crate::validate::{Rejection, Wanted, steering};
 
 /// How long one try to remove a job may take.
@@ -119,10 +120,11 @@ fn fetched(progress: Progress) -> Outcome {
 /// Links the job that the object names.
 async fn link(context: &Context, object: &Object) -> Result<Outcome, Error> {
     let steering = steering(&object.job.spec);
-    let linking = context
-        .objects
-        .link(&object.reference, steering, object.id)
-        .await;
+    let link = || context.objects.link(&object.reference, steering, object.id);
+    let mut linking = link().await;
+    if matches!(linking, Ok(Linking::Taken)) && is_forgotten(context, object.id).await? {
+        linking = link().await;
+    }
     Ok(match linking {
         Ok(Linking::Linked(job)) => Outcome::Job(job),
         Ok(Linking::Removed(_)) => Outcome::Removed,
@@ -142,6 +144,15 @@ async fn link(context: &Context, object: &Object) -> Result<Outcome, Error> {
         )),
         Err(error) => return Err(Error::store("to link a job")(error)),
     })
+}
+
+/// Whether a job's link was of an object that this cluster never had; it is gone now.
+async fn is_forgotten(context: &Context, id: JobId) -> Result<bool, Error> {
+    let link = context.objects.of_job(id).await;
+    match link.map_err(Error::store("to read a link"))? {
+        Some(link) if !link.is_of_here => sweep::settle(context, &link).await,
+        _ => Ok(false),
+    }
 }
 
 /// Does to a job what its author wants. What its state does not allow, because it has changed meanwhile, is left: the
@@ -195,7 +206,7 @@ async fn steer(
 
 /// Removes the job of a deleted object. Once that has been tried for long enough the object goes without: the sweep
 /// finds a link to an object that is gone.
-async fn clean(context: &Context, object: &Object, job: filejobs_core::JobId) -> Result<(), Error> {
+async fn clean(context: &Context, object: &Object, job: JobId) -> Result<(), Error> {
     let removed = timeout(REMOVAL, context.objects.remove(&object.reference, job)).await;
     let error = match removed {
         Ok(Ok(())) => return Ok(()),

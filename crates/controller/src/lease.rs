@@ -5,6 +5,7 @@
 //! has stood still, so that clocks that differ harm nobody. Every write names the version that was read. A holder that
 //! was stopped for too long and goes on is fenced in the database, where its name no longer leads.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use filejobs_core::{SchedulerId, Sources, causes};
@@ -30,6 +31,8 @@ pub(crate) struct Contest {
     sources: Sources,
     /// The version that was seen last, and since when.
     seen: Option<(String, Instant)>,
+    /// The uid of the Lease that was seen last.
+    uid: Arc<str>,
 }
 
 impl Contest {
@@ -45,7 +48,14 @@ impl Contest {
             election,
             sources,
             seen: None,
+            uid: Arc::default(),
         }
+    }
+
+    /// What this cluster is known by, once this controller holds the Lease: another cluster's Lease has another uid, and
+    /// so has one that was deleted and made again.
+    pub(crate) fn cluster(&self) -> Arc<str> {
+        self.uid.clone()
     }
 
     /// Waits until this controller holds the Lease. Until when it does, by the last renewal; `None` when it shall stop.
@@ -166,6 +176,7 @@ impl Contest {
     }
 
     fn see(&mut self, lease: &Lease) {
+        self.uid = lease.metadata.uid.as_deref().unwrap_or_default().into();
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
         if self.seen.as_ref().is_none_or(|(seen, _)| *seen != version) {
             self.seen = Some((version, Instant::now()));
@@ -214,7 +225,7 @@ impl Contest {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use filejobs_core::sources::Fixed;
     use http::{Method, Request, Response};

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use filejobs_scheduler as scheduler;
+use filejobs_store_postgres::objects::Objects;
 use futures::{Stream, StreamExt as _};
 use kube::Api;
 use kube::runtime::controller::{self, Controller};
@@ -60,7 +61,8 @@ pub async fn run(
     };
     tracing::info!(controller.id = %config.holder, "the controller leads");
     let working = stop.child_token();
-    let mut work = Box::pin(lead(backends, config, schedulers, working.clone()));
+    let objects = (backends.store).objects(config.holder.clone(), contest.cluster());
+    let mut work = Box::pin(lead(backends, config, objects, schedulers, working.clone()));
     let ended = tokio::select! {
         ended = &mut work => ended,
         lost = contest.keep(renewed) => {
@@ -80,6 +82,7 @@ pub async fn run(
 async fn lead(
     backends: Backends,
     config: Config,
+    objects: Objects,
     (mut parts, settings, election): (scheduler::Backends, scheduler::Config, scheduler::Election),
     stop: CancellationToken,
 ) -> Result<(), Error> {
@@ -89,7 +92,7 @@ async fn lead(
     let mut services: JoinSet<Result<(), Error>> = JoinSet::new();
     let keys = SecretKeys {
         client: backends.client.clone(),
-        objects: backends.store.objects(config.holder.clone()),
+        objects: objects.clone(),
     };
     parts.webhook_keys = Some(Arc::new(keys));
     let scheduling = scheduler::run_elected(parts, settings, election, stop.clone());
@@ -102,7 +105,7 @@ async fn lead(
         sleep(LEADS).await;
     }
     if !stop.is_cancelled() {
-        mirror(backends, config, &mut services, &stop)?;
+        mirror(backends, config, objects, &mut services, &stop)?;
     }
     let mut outcome = Ok(());
     while let Some(ended) = services.join_next().await {
@@ -121,6 +124,7 @@ async fn lead(
 fn mirror(
     backends: Backends,
     config: Config,
+    linked: Objects,
     services: &mut JoinSet<Result<(), Error>>,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
@@ -131,7 +135,7 @@ fn mirror(
     let writer = reflector::store::Writer::default();
     let context = Arc::new(Context {
         reader: writer.as_reader(),
-        objects: backends.store.objects(config.holder.clone()),
+        objects: linked,
         fetcher: Fetcher::new(objects_wanted.clone(), Http::new(&config.allowed)?),
         teller,
         backoff: Backoff::default(),

@@ -4,6 +4,9 @@
 //!
 //! Before a job is removed the API server is asked for its object, and only its word counts: what a watch does not show
 //! may be there all the same.
+//!
+//! What is gone must have been here. A database that comes from another cluster knows objects that this one never had:
+//! their jobs stay, and only the links go.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -54,8 +57,9 @@ pub(crate) async fn run(
 async fn one(context: &Context, uid: &str) -> Result<(), Error> {
     let link = context.objects.of_object(uid).await;
     match link.map_err(Error::store("to read a link"))? {
-        Some(link) => remove_if_gone(context, &link).await,
-        None => Ok(()),
+        // It was seen to go, so that it was here.
+        Some(link) if !is_there(context, &link.object).await? => remove(context, &link).await,
+        _ => Ok(()),
     }
 }
 
@@ -74,16 +78,20 @@ async fn all(
         let jobs: Vec<_> = page.iter().map(|link| link.job).collect();
         let states = context.objects.states(&jobs).await;
         let states = states.map_err(Error::store("to read states"))?;
+        let mut seen = Vec::new();
         for link in &page {
             if !context.config.watched.includes(&link.object.namespace) {
                 continue;
             }
             // Looked for after the links were read: an object is there before its link is.
             let Some(object) = shown(context, &link.object) else {
-                let removed = async { remove_if_gone(context, link).await.map(|()| true) };
-                comparison.mend(removed).await;
+                let settled = async { settle(context, link).await.map(|_| true) };
+                comparison.mend(settled).await;
                 continue;
             };
+            if !link.is_of_here {
+                seen.push(link.job);
+            }
             if !tells_otherwise(&object, states.get(&link.job).copied()) {
                 continue;
             }
@@ -93,6 +101,10 @@ async fn all(
                 // Nobody takes it once all of this ends.
                 let _ = objects.send(object::key(&link.object)).await;
             }
+        }
+        if !seen.is_empty() {
+            let noted = context.objects.seen(&seen).await;
+            noted.map_err(Error::store("to note objects' cluster"))?;
         }
         after = page.last().map(|link| link.job);
         if page.len() < PAGE as usize {
@@ -120,21 +132,41 @@ fn tells_otherwise(object: &Guarded, job: Option<JobState>) -> bool {
     }
 }
 
-async fn remove_if_gone(context: &Context, link: &ObjectLink) -> Result<(), Error> {
-    let api = context.api(&link.object.namespace);
-    let found: Result<PartialObjectMeta<FileJob>, _> = api.get_metadata(&link.object.name).await;
-    match found {
-        Ok(found) if found.metadata.uid.as_deref() == Some(&link.object.uid) => return Ok(()),
-        // Another of the same name, or none.
-        Ok(_) => {}
-        Err(error) if is_absent(&error) => {}
-        Err(error) => return Err(Error::cluster("to look for an object")(error)),
+/// Settles a link whose object is gone: the job goes as well, when the object was in this cluster. Whether it is gone.
+pub(crate) async fn settle(context: &Context, link: &ObjectLink) -> Result<bool, Error> {
+    if is_there(context, &link.object).await? {
+        return Ok(false);
     }
+    if link.is_of_here {
+        remove(context, link).await?;
+        return Ok(true);
+    }
+    let ObjectRef {
+        namespace, name, ..
+    } = &link.object;
+    tracing::info!(job.id = %link.job, namespace, name, "the job of an object of another cluster is kept without it");
+    let unlinked = context.objects.unlink(&link.object, link.job).await;
+    unlinked.map_err(Error::store("to unlink a job"))?;
+    Ok(true)
+}
+
+/// Whether the cluster has this very object.
+async fn is_there(context: &Context, object: &ObjectRef) -> Result<bool, Error> {
+    let api = context.api(&object.namespace);
+    let found: Result<PartialObjectMeta<FileJob>, _> = api.get_metadata(&object.name).await;
+    match found {
+        // Or another of the same name.
+        Ok(found) => Ok(found.metadata.uid.as_deref() == Some(&object.uid)),
+        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) => Err(Error::cluster("to look for an object")(error)),
+    }
+}
+
+async fn remove(context: &Context, link: &ObjectLink) -> Result<(), Error> {
     tracing::info!(job.id = %link.job, "the job of an object that is gone is removed");
     context.fetcher.stop(&link.object.uid);
     let removed = context.objects.remove(&link.object, link.job).await;
-    removed.map_err(Error::store("to remove a job"))?;
-    Ok(())
+    removed.map_err(Error::store("to remove a job"))
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! What others do to objects: they edit what is not theirs, delete, and make anew.
 
 use filejobs_crd::{FINALIZER, FileJob, Phase};
+use filejobs_testkit::http::Upload;
 use filejobs_testkit::postgres::PostgresServer;
 use filejobs_testkit::proxy::{Link, Proxy};
 use filejobs_testkit::wait;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
@@ -11,7 +13,7 @@ use reqwest::Method;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-use crate::place::{Place, condition, job_id, phase};
+use crate::place::{LEASE, Place, condition, job_id, phase};
 use crate::{DEADLINE, settles};
 
 /// An object that is deleted while the database is away is gone after this time at the latest.
@@ -128,7 +130,7 @@ async fn a_namespace_that_is_deleted_takes_its_jobs_along() {
         .await
         .unwrap();
     // A file that comes now has nowhere to be shown; nobody is held up by it.
-    let upload = filejobs_testkit::http::Upload::new("late.csv", crate::ORDERS);
+    let upload = Upload::new("late.csv", crate::ORDERS);
     let late = place.upload(&crew, upload).await;
     let all = place.all::<FileJob>();
     all.delete_collection(&parameters, &ListParams::default())
@@ -209,4 +211,57 @@ async fn an_object_whose_job_is_deleted_by_the_api_before_its_end_has_ended() {
     place.gone("orders").await;
     place.empty(&crew).await;
     settles(&gateway).await;
+}
+
+/// As far as a controller sees: the database is as it was, its objects are not there, and the Lease is another one.
+#[tokio::test]
+async fn a_database_brought_into_another_cluster_keeps_its_jobs() {
+    let place = Place::new().await;
+    let mut crew = place.crew().await;
+    place.orders("ended", json!({})).await;
+    let ended = job_id(&place.finished("ended").await);
+    place.orders("open", json!({"suspend": true})).await;
+    let held = |object: &FileJob| phase(object) == Some(Phase::Suspended);
+    let open = job_id(&place.until("open", "the job to be held back", held).await);
+    let upload = Upload::new("handed.csv", crate::ORDERS);
+    let upload = place.upload(&crew, upload).await;
+    let of_job = |stem: &str, id: &str| format!("{stem}-{}", &id[24..]);
+    let of_upload = of_job("handed", &upload);
+    let appears = wait::until("the upload's object to appear", DEADLINE, async || {
+        Ok(place.object(&of_upload).await.map(drop))
+    });
+    appears.await.unwrap();
+    place.finished(&of_upload).await;
+    crew.controller.terminate().await.unwrap();
+    for name in ["ended", "open", &of_upload] {
+        let none = json!({"metadata": {"finalizers": null}});
+        place.change(name, none).await;
+        place.delete(name).await;
+    }
+    let lease = place.all::<Lease>();
+    lease.delete(LEASE, &DeleteParams::default()).await.unwrap();
+    // What is restored from manifests has other uids. An upload's names its job; any other has a file of its own.
+    let restored = json!({"source": {"upload": {"id": upload}}});
+    place.file_job(&of_upload, restored).await;
+    place.orders("ended", json!({})).await;
+
+    crew.controller = place.controller().await;
+    assert_eq!(job_id(&place.finished(&of_upload).await), upload);
+    assert_ne!(job_id(&place.finished("ended").await), ended);
+    // The others are shown by objects of their own, and go with these.
+    let mut names = vec!["ended".to_owned(), of_upload];
+    for id in [ended, open] {
+        let name = of_job("orders", &id);
+        let shown = wait::until("the job to be shown", DEADLINE, async || {
+            let object = place.object(&name).await;
+            let status = object.and_then(|object| object.status);
+            Ok(status.filter(|status| status.job_id.as_ref() == Some(&id)))
+        });
+        shown.await.unwrap();
+        names.push(name);
+    }
+    for name in names {
+        place.delete(&name).await;
+    }
+    place.empty(&crew).await;
 }

@@ -17,6 +17,7 @@ fn planned(
         job: object.id,
         object: object.reference.clone(),
         webhook_secret: None,
+        is_of_here: true,
         applied,
     });
     let wanted = link

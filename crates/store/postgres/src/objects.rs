@@ -67,6 +67,9 @@ pub struct ObjectLink {
     pub applied: Applied,
     /// What signs the job's webhook; the service's own keys when absent.
     pub webhook_secret: Option<WebhookSecret>,
+    /// Whether the object has been seen in this cluster. Otherwise it may never have been here: the database may come
+    /// from another one.
+    pub is_of_here: bool,
 }
 
 /// What came of a link that was to be made.
@@ -85,15 +88,17 @@ pub enum Linking {
 pub struct Objects {
     store: Arc<PostgresStore>,
     holder: SchedulerId,
+    cluster: Arc<str>,
 }
 
 impl PostgresStore {
-    /// Objects and their jobs, for `holder`.
+    /// Objects and their jobs, for `holder`, in a cluster that is known by any text that no other cluster has.
     #[must_use]
-    pub fn objects(self: &Arc<Self>, holder: SchedulerId) -> Objects {
+    pub fn objects(self: &Arc<Self>, holder: SchedulerId, cluster: impl Into<Arc<str>>) -> Objects {
         Objects {
             store: self.clone(),
             holder,
+            cluster: cluster.into(),
         }
     }
 }
@@ -142,8 +147,10 @@ impl Objects {
         new: NewJob,
     ) -> filejobs_store::Result<Linking> {
         let given = Arc::new((object.clone(), webhook_secret, new));
-        write!(self, "creating an object's job", [given], |unit| {
-            create(unit, &given.0, applied, given.1.as_ref(), &given.2)
+        let cluster = self.cluster.clone();
+        write!(self, "creating an object's job", [given, cluster], |unit| {
+            let (object, secret, new) = &*given;
+            create(unit, (object, &cluster), applied, secret.as_ref(), new)
         })
     }
 
@@ -155,24 +162,32 @@ impl Objects {
         job: JobId,
     ) -> filejobs_store::Result<Linking> {
         let object = Arc::new(object.clone());
-        write!(self, "linking a job to its object", [object], |unit| {
-            link(unit, &object, applied, job)
-        })
+        let cluster = self.cluster.clone();
+        write!(
+            self,
+            "linking a job to its object",
+            [object, cluster],
+            |unit| { link(unit, (&object, &cluster), applied, job) }
+        )
     }
 
     /// The link of an object.
     pub async fn of_object(&self, uid: &str) -> filejobs_store::Result<Option<ObjectLink>> {
-        let uid = uid.to_owned();
-        look!(self, "reading an object's link", [uid], |connection| {
-            of_object(connection, &uid)
-        })
+        let (uid, cluster) = (uid.to_owned(), self.cluster.clone());
+        look!(
+            self,
+            "reading an object's link",
+            [uid, cluster],
+            |connection| { of_object(connection, &uid, &cluster) }
+        )
     }
 
     /// The link of a job.
     pub async fn of_job(&self, job: JobId) -> filejobs_store::Result<Option<ObjectLink>> {
-        look!(self, "reading a job's link", [], |connection| of_job(
-            connection, job
-        ))
+        let cluster = self.cluster.clone();
+        look!(self, "reading a job's link", [cluster], |connection| {
+            of_job(connection, job, &cluster)
+        })
     }
 
     /// Links in order of their jobs, after `after`.
@@ -181,9 +196,28 @@ impl Objects {
         after: Option<JobId>,
         limit: u32,
     ) -> filejobs_store::Result<Vec<ObjectLink>> {
-        look!(self, "listing links", [], |connection| links(
-            connection, after, limit
-        ))
+        let cluster = self.cluster.clone();
+        look!(self, "listing links", [cluster], |connection| {
+            links(connection, after, limit, &cluster)
+        })
+    }
+
+    /// Notes that the objects of these jobs were seen in this cluster.
+    pub async fn seen(&self, jobs: &[JobId]) -> filejobs_store::Result<()> {
+        let jobs: Arc<[Uuid]> = jobs.iter().map(JobId::as_uuid).collect();
+        let cluster = self.cluster.clone();
+        write!(self, "noting objects' cluster", [jobs, cluster], |unit| {
+            seen(unit, &jobs, &cluster)
+        })
+    }
+
+    /// Forgets the object of a job, which stays as it is. Nothing happens when the object has been seen in this cluster,
+    /// or the job has another one.
+    pub async fn unlink(&self, object: &ObjectRef, job: JobId) -> filejobs_store::Result<()> {
+        let (uid, cluster): (Arc<str>, _) = (object.uid.as_str().into(), self.cluster.clone());
+        write!(self, "unlinking a job", [uid, cluster], |unit| {
+            unlink(unit, job, &uid, &cluster)
+        })
     }
 
     /// Jobs without an object: first those that ended at `ended` or later, then those that have not ended; the next ones
@@ -289,18 +323,21 @@ async fn fence(unit: &mut Unit, holder: &SchedulerId) -> Result<()> {
     leads.map(drop).ok_or(Error::Stale.into())
 }
 
+/// An object, and the cluster that it is in.
+type Located<'a> = (&'a ObjectRef, &'a str);
+
 async fn create(
     unit: &mut Unit,
-    object: &ObjectRef,
+    object: Located<'_>,
     applied: Applied,
     webhook_secret: Option<&WebhookSecret>,
     new: &NewJob,
 ) -> Result<Linking> {
-    if let Some(link) = of_object(&mut unit.connection, &object.uid).await? {
-        return linked(unit, link.job).await;
+    if let Some(id) = job_of(unit, object.0).await? {
+        return linked(unit, id).await;
     }
     if !insert(unit, object, applied, webhook_secret, new.id).await? {
-        return meanwhile(unit, object).await;
+        return meanwhile(unit, object.0).await;
     }
     let job = jobs::create(unit, new).await?;
     if !applied.suspend {
@@ -310,12 +347,17 @@ async fn create(
     Ok(Linking::Linked(Box::new(held)))
 }
 
-async fn link(unit: &mut Unit, object: &ObjectRef, applied: Applied, id: JobId) -> Result<Linking> {
-    if let Some(link) = of_object(&mut unit.connection, &object.uid).await? {
-        return linked(unit, link.job).await;
+async fn link(
+    unit: &mut Unit,
+    object: Located<'_>,
+    applied: Applied,
+    id: JobId,
+) -> Result<Linking> {
+    if let Some(id) = job_of(unit, object.0).await? {
+        return linked(unit, id).await;
     }
     let job = jobs::lock(unit, id).await?;
-    if job.namespace.as_str() != object.namespace {
+    if job.namespace.as_str() != object.0.namespace {
         return Err(Error::NotFound.into());
     }
     // Of the job as it stands: what its author wants differently is carried out next.
@@ -335,15 +377,23 @@ async fn link(unit: &mut Unit, object: &ObjectRef, applied: Applied, id: JobId) 
         return Ok(Linking::Taken);
     }
     if !insert(unit, object, standing, None, id).await? {
-        return meanwhile(unit, object).await;
+        return meanwhile(unit, object.0).await;
     }
     Ok(Linking::Linked(Box::new(job)))
 }
 
+/// The job that an object is linked to.
+async fn job_of(unit: &mut Unit, object: &ObjectRef) -> Result<Option<JobId>> {
+    let job = sqlx::query_scalar!("SELECT job FROM object_links WHERE uid = $1", object.uid)
+        .fetch_optional(&mut *unit.connection)
+        .await?;
+    Ok(job.map(JobId::from_uuid))
+}
+
 /// What an object has that was linked while this unit ran.
 async fn meanwhile(unit: &mut Unit, object: &ObjectRef) -> Result<Linking> {
-    let link = of_object(&mut unit.connection, &object.uid).await?;
-    linked(unit, link.ok_or(Error::Stale)?.job).await
+    let id = job_of(unit, object).await?;
+    linked(unit, id.ok_or(Error::Stale)?).await
 }
 
 /// What an object has that is linked to `id`.
@@ -355,15 +405,15 @@ async fn linked(unit: &mut Unit, id: JobId) -> Result<Linking> {
 /// Links; not when the object has a job. Waits for whoever links it at the same moment.
 async fn insert(
     unit: &mut Unit,
-    object: &ObjectRef,
+    (object, cluster): Located<'_>,
     applied: Applied,
     webhook_secret: Option<&WebhookSecret>,
     job: JobId,
 ) -> Result<bool> {
     let linked = sqlx::query!(
         "INSERT INTO object_links (job, uid, namespace, name, suspend, cancel, priority, retries,
-            webhook_secret, webhook_secret_key)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+            webhook_secret, webhook_secret_key, cluster)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
         ON CONFLICT (uid) DO NOTHING",
         job.as_uuid(),
         object.uid,
@@ -374,7 +424,8 @@ async fn insert(
         i16::from(applied.priority),
         i64::from(applied.retries),
         webhook_secret.map(|secret| &*secret.name),
-        webhook_secret.map(|secret| &*secret.key)
+        webhook_secret.map(|secret| &*secret.key),
+        cluster
     )
     .execute(&mut *unit.connection)
     .await?;
@@ -393,6 +444,7 @@ struct LinkRow {
     retries: i64,
     webhook_secret: Option<String>,
     webhook_secret_key: Option<String>,
+    cluster: Option<String>,
 }
 
 /// Links with a condition.
@@ -401,14 +453,15 @@ macro_rules! select_links {
         sqlx::query_as!(
             LinkRow,
             "SELECT job, uid, namespace, name, suspend, cancel, priority, retries,
-                webhook_secret, webhook_secret_key FROM object_links " + $condition,
+                webhook_secret, webhook_secret_key, cluster FROM object_links " + $condition,
             $($value),*
         )
     };
 }
 
 impl LinkRow {
-    fn read(self) -> Result<ObjectLink> {
+    /// As it looks from this cluster.
+    fn read(self, here: &str) -> Result<ObjectLink> {
         let row = Reading {
             table: "object_links",
             row: &self.job,
@@ -428,28 +481,38 @@ impl LinkRow {
                 name: self.name,
             },
             webhook_secret: webhook_secret.map(|(name, key)| WebhookSecret { name, key }),
+            is_of_here: self.cluster.as_deref() == Some(here),
         })
     }
 }
 
-async fn of_object(connection: &mut PgConnection, uid: &str) -> Result<Option<ObjectLink>> {
+async fn of_object(
+    connection: &mut PgConnection,
+    uid: &str,
+    here: &str,
+) -> Result<Option<ObjectLink>> {
     let row = select_links!("WHERE uid = $1", uid)
         .fetch_optional(connection)
         .await?;
-    row.map(LinkRow::read).transpose()
+    row.map(|row| row.read(here)).transpose()
 }
 
-async fn of_job(connection: &mut PgConnection, job: JobId) -> Result<Option<ObjectLink>> {
+async fn of_job(
+    connection: &mut PgConnection,
+    job: JobId,
+    here: &str,
+) -> Result<Option<ObjectLink>> {
     let row = select_links!("WHERE job = $1", job.as_uuid())
         .fetch_optional(connection)
         .await?;
-    row.map(LinkRow::read).transpose()
+    row.map(|row| row.read(here)).transpose()
 }
 
 async fn links(
     connection: &mut PgConnection,
     after: Option<JobId>,
     limit: u32,
+    here: &str,
 ) -> Result<Vec<ObjectLink>> {
     let rows = select_links!(
         "WHERE job > $1 ORDER BY job LIMIT $2",
@@ -458,7 +521,30 @@ async fn links(
     )
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(LinkRow::read).collect()
+    rows.into_iter().map(|row| row.read(here)).collect()
+}
+
+async fn seen(unit: &mut Unit, jobs: &[Uuid], here: &str) -> Result<()> {
+    sqlx::query!(
+        "UPDATE object_links SET cluster = $1 WHERE job = ANY($2) AND cluster IS DISTINCT FROM $1",
+        here,
+        jobs
+    )
+    .execute(&mut *unit.connection)
+    .await?;
+    Ok(())
+}
+
+async fn unlink(unit: &mut Unit, job: JobId, uid: &str, here: &str) -> Result<()> {
+    sqlx::query!(
+        "DELETE FROM object_links WHERE job = $1 AND uid = $2 AND cluster IS DISTINCT FROM $3",
+        job.as_uuid(),
+        uid,
+        here
+    )
+    .execute(&mut *unit.connection)
+    .await?;
+    Ok(())
 }
 
 /// Where a walk through jobs without objects stands, in the order of the walk. A job moves towards the beginning as it is
@@ -596,8 +682,11 @@ async fn fail(unit: &mut Unit, id: JobId, failure: &Failure) -> Result<Job> {
 async fn remove(unit: &mut Unit, object: &ObjectRef, id: JobId) -> Result<()> {
     match jobs::lock(unit, id).await {
         Ok(job) => {
-            let link = of_job(&mut unit.connection, id).await?;
-            let is_its_own = link.is_none_or(|link| link.object.uid == object.uid);
+            let uid =
+                sqlx::query_scalar!("SELECT uid FROM object_links WHERE job = $1", id.as_uuid())
+                    .fetch_optional(&mut *unit.connection)
+                    .await?;
+            let is_its_own = uid.is_none_or(|uid| uid == object.uid);
             if !is_its_own || job.namespace.as_str() != object.namespace {
                 return Ok(());
             }

@@ -25,6 +25,9 @@ struct Bench {
     url: String,
 }
 
+/// The cluster of the tests.
+const HERE: &str = "here";
+
 const TERM: Duration = Duration::from_hours(1);
 
 async fn bench() -> Bench {
@@ -44,7 +47,7 @@ async fn bench() -> Bench {
         .unwrap()
         .expect("nobody else leads");
     Bench {
-        objects: store.objects(leader),
+        objects: store.objects(leader, HERE),
         store,
         sources,
         url,
@@ -348,6 +351,27 @@ async fn an_object_removes_no_job_of_another_object_or_namespace() {
 
 /// What the spec says of a job that starts over is carried out anew.
 #[tokio::test]
+async fn another_cluster_forgets_an_object_until_it_has_seen_it() {
+    let bench = bench().await;
+    let id = bench.create("u1", Applied::default()).await;
+    let elsewhere = bench.store.objects(SchedulerId::new("a"), "elsewhere");
+    let is_of = async |objects: &Objects| {
+        let link = objects.of_job(id).await.unwrap();
+        link.map(|link| link.is_of_here)
+    };
+    assert_eq!(is_of(&bench.objects).await, Some(true));
+    assert_eq!(is_of(&elsewhere).await, Some(false));
+    bench.objects.unlink(&object("u1"), id).await.unwrap();
+    elsewhere.unlink(&object("u2"), id).await.unwrap();
+    assert_eq!(is_of(&bench.objects).await, Some(true), "neither forgets");
+    elsewhere.seen(&[id]).await.unwrap();
+    assert_eq!(is_of(&elsewhere).await, Some(true));
+    bench.objects.unlink(&object("u1"), id).await.unwrap();
+    assert_eq!(is_of(&elsewhere).await, None);
+    assert_eq!(bench.state(id).await, JobState::Queued);
+}
+
+#[tokio::test]
 async fn a_job_that_starts_over_is_neither_cancelled_nor_held_back() {
     let bench = bench().await;
     let held = Applied {
@@ -375,7 +399,7 @@ async fn a_job_that_starts_over_is_neither_cancelled_nor_held_back() {
 async fn who_does_not_lead_changes_nothing() {
     let bench = bench().await;
     let id = bench.create("u1", Applied::default()).await;
-    let other = bench.store.objects(SchedulerId::new("b"));
+    let other = bench.store.objects(SchedulerId::new("b"), HERE);
     let late = Failure::new(FailureCode::DeadlineExceeded, "Too late.");
     let created = other
         .create(&object("u2"), Applied::default(), None, bench.new_job())
@@ -387,6 +411,9 @@ async fn who_does_not_lead_changes_nothing() {
         other.remove(&object("u1"), id).await,
         Err(Error::Stale)
     ));
+    let unlinked = other.unlink(&object("u1"), id).await;
+    assert!(matches!(unlinked, Err(Error::Stale)));
+    assert!(matches!(other.seen(&[id]).await, Err(Error::Stale)));
     assert!(matches!(other.cancel(id).await, Err(Error::Stale)));
     assert!(matches!(other.suspend(id).await, Err(Error::Stale)));
     assert!(matches!(other.resume(id).await, Err(Error::Stale)));
@@ -419,7 +446,7 @@ async fn a_fenced_unit_holds_up_who_would_take_the_lead_and_not_who_has_it() {
     };
     let hold = sqlx::raw_sql("BEGIN; SELECT 1 FROM jobs FOR UPDATE");
     hold.execute(&mut other).await.unwrap();
-    let objects = bench.store.objects(SchedulerId::new("a"));
+    let objects = bench.store.objects(SchedulerId::new("a"), HERE);
     let removed = tokio::spawn(async move { objects.remove(&object("u1"), id).await });
     waiting(1).await;
     let (a, b) = (SchedulerId::new("a"), SchedulerId::new("b"));

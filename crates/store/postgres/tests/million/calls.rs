@@ -453,7 +453,7 @@ async fn object_reads_little<T>(what: &str, call: impl AsyncFnOnce(Objects) -> T
     let leader = SchedulerId::new("leads");
     reads_little(what, async |store| {
         store.lead(&leader, LEASE).await.unwrap().expect("it leads");
-        call(store.objects(leader.clone())).await
+        call(store.objects(leader.clone(), "here")).await
     })
     .await
 }
@@ -474,6 +474,7 @@ async fn what_is_done_for_an_object_reads_only_what_is_its_own() {
         objects.create(&object, applied, None, new).await.unwrap();
         objects.of_object("one").await.unwrap().expect("linked");
         objects.of_job(own).await.unwrap().expect("linked");
+        objects.seen(&[own]).await.unwrap();
     })
     .await;
     object_reads_little("steering for an object", async |objects| {
