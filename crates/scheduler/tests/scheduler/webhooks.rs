@@ -131,7 +131,11 @@ async fn a_dead_receiver_holds_up_nobody_else() {
         .respond_with(ResponseTemplate::new(200))
         .mount(&server)
         .await;
-    let scheduler = telling(&service, |config| config.webhooks.attempt = LONG);
+    // However long it takes to make them, none is given up meanwhile.
+    let scheduler = telling(&service, |config| {
+        config.webhooks.attempt = LONG;
+        config.webhooks.window = LONG;
+    });
     let mut jobs = Vec::new();
     for _ in 0..300 {
         jobs.push(ended(&service, &hanging).await);
