@@ -4,6 +4,11 @@
 //! Nothing of this is an interface for other programs: scripts use the commands, their exit codes ([`exit::Exit`])
 //! and `--json`.
 
+#![warn(
+    clippy::print_stderr,
+    reason = "it panics when nobody reads; `terminal::note` does not"
+)]
+
 mod args;
 mod check;
 mod client;

@@ -37,7 +37,7 @@ impl Probe {
         let answer = match asked {
             Ok(answer) => answer,
             Err(error) => {
-                eprintln!("no answer from {}: {error}", self.url);
+                terminal::note(format_args!("no answer from {}: {error}", self.url));
                 return Ok(Exit::Failed);
             }
         };

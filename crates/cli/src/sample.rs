@@ -111,7 +111,8 @@ impl Sample {
             terminal::counted(self.rows, "row"),
             terminal::count(self.bad_rows()),
         );
-        eprintln!("{}: {rows}, {bad} of them bad", self.out.display());
+        let out = self.out.display();
+        terminal::note(format_args!("{out}: {rows}, {bad} of them bad"));
         Ok(Exit::Clean)
     }
 

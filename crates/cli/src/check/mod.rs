@@ -72,7 +72,7 @@ impl Check {
         let (input, name, file_type) = match self.open(&limits)? {
             Ok(opened) => opened,
             Err(refusal) => {
-                eprintln!("error: {refusal}");
+                terminal::note(format_args!("error: {refusal}"));
                 return Ok(Exit::Failed);
             }
         };

@@ -20,8 +20,8 @@ pub(crate) struct DatabaseArgs {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<Secret>,
 
-    /// Connections that this process opens at most; all processes together must stay below the server's
-    /// `max_connections` [default: 60 for `api`, 10 for others]
+    /// Connections that this process opens at most, beside the one on which a service listens; all processes together
+    /// must stay below the server's `max_connections` [default: 60 for `api`, 10 for others]
     #[arg(long, env = "FILEJOBS_DATABASE_CONNECTIONS", value_name = "N")]
     database_connections: Option<String>,
 

@@ -173,9 +173,9 @@ impl Create {
         } else {
             // Only the key on standard output: `KEY=$(filejobs keys create …)`.
             terminal::line(key.reveal())?;
-            eprintln!("{}", list::sentence(&stored));
-            eprintln!(
-                "This key is shown only now. Send it as `X-API-KEY` or `Authorization: Bearer`."
+            terminal::note(list::sentence(&stored));
+            terminal::note(
+                "This key is shown only now. Send it as `X-API-KEY` or `Authorization: Bearer`.",
             );
         }
         Ok(Exit::Clean)
