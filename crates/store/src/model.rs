@@ -608,6 +608,8 @@ pub struct Delivery {
     pub body: String,
     /// Attempts made before in this round: the first, or the one that [`crate::Store::resend_delivery`] began.
     pub attempts: u32,
+    /// Attempts made before this round, which tell it from the others.
+    pub earlier_attempts: u32,
     /// When the job ended.
     pub created_at: Timestamp,
     /// When this round began: the time limit counts from here.

@@ -607,6 +607,7 @@ pub struct DeliveryRow<T> {
     pub body: String,
     /// Those of earlier rounds left out.
     pub attempts: i64,
+    pub earlier_attempts: i64,
     pub created_at: T,
     pub since: T,
 }
@@ -622,6 +623,7 @@ impl<T: StoredTime> DeliveryRow<T> {
             id: self.id,
             job: JobId::from_uuid(self.job),
             attempts: row.number("attempts", self.attempts)?,
+            earlier_attempts: row.number("earlier_attempts", self.earlier_attempts)?,
             created_at: row.time("created_at", self.created_at)?,
             since: row.time("round_at", self.since)?,
             url: self.url,

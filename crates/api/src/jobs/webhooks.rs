@@ -154,7 +154,7 @@ mod tests {
         };
         service
             .store()
-            .record_attempt(due[0].id, attempt, NextDelivery::Abandoned)
+            .record_attempt(&due[0], attempt, NextDelivery::Abandoned)
             .await
             .unwrap();
         insta::assert_json_snapshot!(service.get(&path).await.json());

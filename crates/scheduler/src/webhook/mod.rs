@@ -183,7 +183,7 @@ async fn deliver(
         error: answer.error(),
     };
     let store = &dispatcher.backends.store;
-    if let Err(error) = store.record_attempt(delivery.id, attempt, next).await {
+    if let Err(error) = store.record_attempt(&delivery, attempt, next).await {
         // Once the hold ends it is sent again, or given up: receivers know a repetition by its id.
         Step::from(error).tell("an attempt at a webhook could not be written down");
         return None;

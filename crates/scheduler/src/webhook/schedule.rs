@@ -171,6 +171,7 @@ mod tests {
             url: "https://example.com/".to_owned(),
             body: "{}".to_owned(),
             attempts,
+            earlier_attempts: 0,
             created_at: Timestamp::UNIX_EPOCH,
             since: Timestamp::UNIX_EPOCH,
         }

@@ -143,6 +143,7 @@ mod tests {
             url: url.to_owned(),
             body: r#"{"type":"filejob.completed"}"#.to_owned(),
             attempts: 0,
+            earlier_attempts: 0,
             created_at: sources.now(),
             since: sources.now(),
         }

@@ -25,8 +25,8 @@ pub(crate) async fn due(unit: &mut Unit, limit: u32, hold: Duration) -> Result<V
             FOR NO KEY UPDATE SKIP LOCKED
         )
         UPDATE deliveries d SET due_at = $3 FROM due WHERE d.id = due.id
-        RETURNING d.id, d.job, d.url, d.body, d.attempts - d.earlier_attempts AS "attempts!", d.created_at,
-            d.round_at AS since"#,
+        RETURNING d.id, d.job, d.url, d.body, d.attempts - d.earlier_attempts AS "attempts!",
+            d.earlier_attempts, d.created_at, d.round_at AS since"#,
         Time::from(unit.now),
         i64::from(limit),
         Time::from(unit.after(hold))
@@ -43,11 +43,11 @@ pub(crate) async fn due(unit: &mut Unit, limit: u32, hold: Duration) -> Result<V
     Ok(due)
 }
 
-/// Writes down an attempt and what follows. What has been delivered stays so: an attempt of somebody who stood still
-/// past its hold comes late.
+/// Writes down an attempt of a round and what follows. What has been delivered stays so, and another round that has begun
+/// meanwhile goes on: an attempt of somebody who stood still past its hold comes late.
 pub(crate) async fn record(
     unit: &mut Unit,
-    id: DeliveryId,
+    (id, earlier_attempts): (DeliveryId, u32),
     attempt: &DeliveryAttempt,
     next: NextDelivery,
 ) -> Result<()> {
@@ -59,8 +59,8 @@ pub(crate) async fn record(
     let recorded = sqlx::query!(
         "WITH delivery AS (
             UPDATE deliveries SET attempts = attempts + 1,
-                state = CASE state WHEN 'delivered' THEN state ELSE $2 END,
-                due_at = CASE state WHEN 'delivered' THEN NULL ELSE $3::timestamptz END
+                state = CASE WHEN state = 'delivered' OR earlier_attempts <> $8::bigint THEN state ELSE $2 END,
+                due_at = CASE WHEN state = 'delivered' OR earlier_attempts <> $8::bigint THEN due_at ELSE $3::timestamptz END
             WHERE id = $1 RETURNING id, attempts
         )
         INSERT INTO delivery_attempts (delivery, number, at, duration_ms, status, error)
@@ -71,7 +71,8 @@ pub(crate) async fn record(
         Time::from(unit.on_our_clock(attempt.at)),
         int(attempt.duration_ms),
         attempt.status.map(i32::from),
-        attempt.error.as_deref().map(plain)
+        attempt.error.as_deref().map(plain),
+        i64::from(earlier_attempts)
     )
     .execute(&mut *unit.connection)
     .await?;
@@ -111,7 +112,8 @@ pub(crate) async fn resend(unit: &mut Unit, job: JobId) -> Result<Option<Deliver
 /// A job's deliveries with their attempts, oldest first.
 pub(crate) async fn of_job(unit: &mut Unit, job: JobId) -> Result<Vec<DeliveryRecord>> {
     let rows = sqlx::query!(
-        r#"SELECT id, job, url, body, attempts - earlier_attempts AS "attempts!", created_at, round_at, state
+        r#"SELECT id, job, url, body, attempts - earlier_attempts AS "attempts!", earlier_attempts, created_at,
+            round_at, state
         FROM deliveries WHERE job = $1 ORDER BY created_at, id"#,
         job.as_uuid()
     )
@@ -125,6 +127,7 @@ pub(crate) async fn of_job(unit: &mut Unit, job: JobId) -> Result<Vec<DeliveryRe
             url: found.url,
             body: found.body,
             attempts: found.attempts.into(),
+            earlier_attempts: found.earlier_attempts.into(),
             created_at: found.created_at,
             since: found.round_at,
         };

@@ -613,12 +613,13 @@ impl Store for PostgresStore {
 
     async fn record_attempt(
         &self,
-        delivery: DeliveryId,
+        delivery: &Delivery,
         attempt: DeliveryAttempt,
         next: NextDelivery,
     ) -> Result<()> {
+        let round = (delivery.id, delivery.earlier_attempts);
         write!(self, "recording a delivery", Write, [attempt], |unit| {
-            deliveries::record(unit, delivery, &attempt, next)
+            deliveries::record(unit, round, &attempt, next)
         })
     }
 

@@ -27,7 +27,7 @@ pub(crate) async fn due(unit: &mut Unit, limit: u32, hold: Duration) -> Result<V
         WHERE rowid IN (SELECT rowid FROM deliveries WHERE state = 'pending' AND due_at <= ?
             ORDER BY due_at LIMIT ?)
         RETURNING id AS "id: Uuid", job AS "job: Uuid", url, body, attempts - earlier_attempts AS "attempts!: i64",
-            created_at, round_at AS since"#,
+            earlier_attempts, created_at, round_at AS since"#,
         hidden,
         now,
         limit
@@ -40,11 +40,11 @@ pub(crate) async fn due(unit: &mut Unit, limit: u32, hold: Duration) -> Result<V
     Ok(due)
 }
 
-/// Writes down an attempt and what follows. What has been delivered stays so: an attempt of somebody who stood still
-/// past its hold comes late.
+/// Writes down an attempt of a round and what follows. What has been delivered stays so, and another round that has begun
+/// meanwhile goes on: an attempt of somebody who stood still past its hold comes late.
 pub(crate) async fn record(
     unit: &mut Unit,
-    id: DeliveryId,
+    (id, earlier_attempts): (DeliveryId, u32),
     attempt: &DeliveryAttempt,
     next: NextDelivery,
 ) -> Result<()> {
@@ -55,12 +55,13 @@ pub(crate) async fn record(
     };
     let number = sqlx::query_scalar!(
         "UPDATE deliveries SET attempts = attempts + 1,
-            state = CASE state WHEN 'delivered' THEN state ELSE ? END,
-            due_at = CASE state WHEN 'delivered' THEN NULL ELSE ? END
-        WHERE id = ? RETURNING attempts",
+            state = CASE WHEN state = 'delivered' OR earlier_attempts <> ?4 THEN state ELSE ?1 END,
+            due_at = CASE WHEN state = 'delivered' OR earlier_attempts <> ?4 THEN due_at ELSE ?2 END
+        WHERE id = ?3 RETURNING attempts",
         state,
         due_at,
-        id
+        id,
+        earlier_attempts
     )
     .fetch_optional(&mut unit.connection)
     .await?
@@ -117,7 +118,7 @@ pub(crate) async fn of_job(
     let id = job.as_uuid();
     let rows = sqlx::query!(
         r#"SELECT id AS "id: Uuid", job AS "job: Uuid", url, body, attempts - earlier_attempts AS "attempts!: i64",
-            created_at, round_at AS since, state
+            earlier_attempts, created_at, round_at AS since, state
         FROM deliveries WHERE job = ? ORDER BY created_at, rowid"#,
         id
     )
@@ -131,6 +132,7 @@ pub(crate) async fn of_job(
             url: found.url,
             body: found.body,
             attempts: found.attempts,
+            earlier_attempts: found.earlier_attempts,
             created_at: found.created_at,
             since: found.since,
         };

@@ -510,12 +510,13 @@ impl Store for SqliteStore {
 
     async fn record_attempt(
         &self,
-        delivery: DeliveryId,
+        delivery: &Delivery,
         attempt: DeliveryAttempt,
         next: NextDelivery,
     ) -> Result<()> {
+        let round = (delivery.id, delivery.earlier_attempts);
         write!(self, "recording a delivery", Later, |unit| {
-            deliveries::record(unit, delivery, &attempt, next)
+            deliveries::record(unit, round, &attempt, next)
         })
     }
 

@@ -257,7 +257,7 @@ async fn telling(million: &Million) {
     };
     reads_little("noting an attempt", async |store| {
         store
-            .record_attempt(due[0].id, attempt, NextDelivery::Delivered)
+            .record_attempt(&due[0], attempt, NextDelivery::Delivered)
             .await
     })
     .await
