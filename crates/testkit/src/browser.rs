@@ -17,8 +17,9 @@ use crate::{http, processes};
 /// The key of an element in WebDriver's answers.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// The error of a step on an element that the page has replaced since it was found.
-const STALE: &str = "stale element reference";
+/// Errors of a step on a page that changes by itself: the element has been replaced since it was found, or has not come
+/// yet.
+const NOT_YET: [&str; 2] = ["stale element reference", "no such element"];
 
 /// What the browser must not do by itself: nothing but our pages may be asked for.
 const ARGUMENTS: &[&str] = &[
@@ -229,18 +230,18 @@ impl Browser {
         self.post("/actions", &json!({ "actions": [mouse] })).await
     }
 
-    /// Does something with an element, given the path of it. A page that changes by itself may put another in its
-    /// place between the two; then that is taken, as a person would.
+    /// Does something with an element, given the path of it, as a person would: who waits for one that comes, and
+    /// takes that which the page has put in its place.
     async fn on(
         &self,
         selector: &str,
         act: impl AsyncFn(String) -> anyhow::Result<Value>,
     ) -> anyhow::Result<Value> {
-        let what = format!("`{selector}` to stay on the page");
+        let what = format!("`{selector}` to be on the page");
         wait::until(&what, DEADLINE, async || {
-            let id = self.find(selector).await?;
-            match act(format!("/element/{id}")).await {
-                Err(error) if error.to_string().contains(STALE) => Ok(None),
+            let done = async { act(format!("/element/{}", self.find(selector).await?)).await };
+            match done.await {
+                Err(error) if is_not_yet(&error) => Ok(None),
                 done => done.map(Some),
             }
         })
@@ -308,6 +309,11 @@ impl Browser {
         }
         Ok(urls)
     }
+}
+
+fn is_not_yet(error: &anyhow::Error) -> bool {
+    let told = error.root_cause().to_string();
+    NOT_YET.iter().any(|code| told.contains(code))
 }
 
 /// The port that the driver has chosen.

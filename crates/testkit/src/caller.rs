@@ -127,10 +127,16 @@ impl Caller {
         self.finished(&id).await
     }
 
-    /// The status of `/api/health`; 0 when nobody answers.
-    pub async fn health(&self) -> u16 {
-        self.get("/api/health")
-            .await
-            .map_or(0, |answer| answer.status)
+    /// Waits until the service is healthy. It has a second and a half for each look, which a busy machine may not give.
+    pub async fn healthy(&self) -> anyhow::Result<Value> {
+        let mut last = None;
+        let healthy = wait::until("the service to be healthy", DEADLINE, async || {
+            let answer = self.get("/api/health").await?;
+            let health = (answer.status == 200).then(|| answer.json());
+            last = Some(answer.text());
+            Ok(health)
+        });
+        let healthy = healthy.await;
+        healthy.with_context(|| format!("last seen: {last:?}"))
     }
 }

@@ -1,7 +1,11 @@
 //! What the system says about processes: their children, their memory.
 
 use std::fs;
-use std::process::{Command, Stdio};
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait::{self, DEADLINE};
 
 /// The process ids of all living descendants of `pid`, zombies left out.
 #[must_use]
@@ -33,17 +37,29 @@ pub fn is_still(pid: u32) -> bool {
     stat(pid).is_none_or(|stat| stat.state == "T")
 }
 
-/// Sends a process a signal by its short name: `TERM`, `STOP`, `CONT`.
+/// Sends a process a signal by its short name: `TERM`, `INT`, `KILL`, `STOP`, `CONT`.
 pub fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
-    let sent = Command::new("kill")
-        .args([&format!("-{name}"), &pid.to_string()])
-        .stderr(Stdio::null())
-        .status()?;
-    anyhow::ensure!(
-        sent.success(),
-        "process {pid} did not take the signal {name}"
-    );
-    Ok(())
+    let signal = match name {
+        "TERM" => Signal::TERM,
+        "INT" => Signal::INT,
+        "KILL" => Signal::KILL,
+        "STOP" => Signal::STOP,
+        "CONT" => Signal::CONT,
+        _ => anyhow::bail!("no signal is called {name}"),
+    };
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.context("no process has such an id")?;
+    kill_process(pid, signal).with_context(|| format!("{pid:?} did not take the signal {name}"))
+}
+
+/// Waits until a process has a child at work, and has that stand still from then on: an engine so held does not end
+/// its task, for as long as that is wanted. The child.
+pub async fn hold_child(pid: u32) -> anyhow::Result<u32> {
+    wait::until("a child to hold", DEADLINE, async || {
+        let mut children = descendants(pid).into_iter();
+        Ok(children.find(|child| signal(*child, "STOP").is_ok()))
+    })
+    .await
 }
 
 /// How many files a process may have open, and how many it may allow itself; nothing when it is gone.

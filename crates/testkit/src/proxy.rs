@@ -28,25 +28,37 @@ pub enum Link {
     Cut,
 }
 
+/// What connections go by.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    link: Link,
+    /// How often it was cut, so that the shortest cut breaks what stood.
+    cuts: u64,
+}
+
 /// A proxy in front of one server. It lives on a thread of its own, so that it works in any test, and ends with the
 /// value.
 #[derive(Debug)]
 pub struct Proxy {
     background: Background,
-    link: watch::Sender<Link>,
+    state: watch::Sender<State>,
     carried: Arc<AtomicU64>,
 }
 
 impl Proxy {
     /// Listens on a free port of this machine for connections to `server`.
     pub fn start(server: SocketAddr) -> anyhow::Result<Self> {
-        let (link, state) = watch::channel(Link::Open);
+        let open = State {
+            link: Link::Open,
+            cuts: 0,
+        };
+        let (state, seen) = watch::channel(open);
         let carried = Arc::new(AtomicU64::new(0));
         let count = carried.clone();
-        let serve = move |listener| accept(listener, server, state, count);
+        let serve = move |listener| accept(listener, server, seen, count);
         Ok(Self {
             background: Background::start("proxy", serve)?,
-            link,
+            state,
             carried,
         })
     }
@@ -65,14 +77,17 @@ impl Proxy {
 
     /// Changes what happens from now on, for connections that stand as well.
     pub fn set(&self, link: Link) {
-        self.link.send_replace(link);
+        self.state.send_modify(|state| {
+            state.link = link;
+            state.cuts += u64::from(link == Link::Cut);
+        });
     }
 }
 
 async fn accept(
     listener: TcpListener,
     server: SocketAddr,
-    link: watch::Receiver<Link>,
+    state: watch::Receiver<State>,
     carried: Arc<AtomicU64>,
 ) -> io::Result<()> {
     let mut connections = JoinSet::new();
@@ -80,7 +95,7 @@ async fn accept(
         tokio::select! {
             accepted = listener.accept() => {
                 let (client, _) = accepted?;
-                connections.spawn(carry(client, server, link.clone(), carried.clone()));
+                connections.spawn(carry(client, server, state.clone(), carried.clone()));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -91,58 +106,59 @@ async fn accept(
 async fn carry(
     client: TcpStream,
     server: SocketAddr,
-    link: watch::Receiver<Link>,
+    state: watch::Receiver<State>,
     carried: Arc<AtomicU64>,
 ) {
-    let mut cut = link.clone();
+    let mut cut = state.clone();
+    let cuts = cut.borrow().cuts;
     let both = async {
-        let mut link = link;
-        passable(&mut link).await?;
+        let mut state = state;
+        passable(&mut state).await?;
         let upstream = TcpStream::connect(server).await.ok()?;
         upstream.set_nodelay(true).ok()?;
         client.set_nodelay(true).ok()?;
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = upstream.into_split();
         tokio::join!(
-            one_way(from_client, to_server, link.clone(), &carried),
-            one_way(from_server, to_client, link.clone(), &carried),
+            one_way(from_client, to_server, state.clone(), &carried),
+            one_way(from_server, to_client, state.clone(), &carried),
         );
         Some(())
     };
     tokio::select! {
         _ = both => {}
-        _ = cut.wait_for(|link| *link == Link::Cut) => {}
+        _ = cut.wait_for(|state| state.link == Link::Cut || state.cuts != cuts) => {}
     }
 }
 
 async fn one_way(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut link: watch::Receiver<Link>,
+    mut state: watch::Receiver<State>,
     carried: &AtomicU64,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        let Some(delay) = passable(&mut link).await else {
+        let Some(delay) = passable(&mut state).await else {
             return;
         };
         tokio::time::sleep(delay).await;
         // It may have fallen silent meanwhile.
-        if passable(&mut link).await.is_none() || to.write_all(&buffer[..count]).await.is_err() {
+        if passable(&mut state).await.is_none() || to.write_all(&buffer[..count]).await.is_err() {
             return;
         }
         carried.fetch_add(count as u64, Ordering::Relaxed);
     }
     // A closed end is told like bytes are.
-    if passable(&mut link).await.is_some() {
+    if passable(&mut state).await.is_some() {
         let _ = to.shutdown().await;
     }
 }
 
 /// Waits while the link is silent; gives the delay of the piece, `None` when there is no link any more.
-async fn passable(link: &mut watch::Receiver<Link>) -> Option<Duration> {
-    let state = link.wait_for(|link| *link != Link::Silent).await;
-    match *state.ok()? {
+async fn passable(state: &mut watch::Receiver<State>) -> Option<Duration> {
+    let state = state.wait_for(|state| state.link != Link::Silent).await;
+    match state.ok()?.link {
         Link::Open => Some(Duration::ZERO),
         Link::Slow(delay) => Some(delay),
         Link::Silent | Link::Cut => None,
@@ -204,5 +220,9 @@ mod tests {
         proxy.set(Link::Open);
         let mut last = TcpStream::connect(proxy.address()).await.unwrap();
         assert_eq!(says_back(&mut last, b"four").await.unwrap(), b"four");
+        // However short.
+        proxy.set(Link::Cut);
+        proxy.set(Link::Open);
+        assert!(says_back(&mut last, b"five").await.is_err());
     }
 }

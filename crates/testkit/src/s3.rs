@@ -22,7 +22,7 @@ pub const SECRET: &str = "test-secret";
 const PROGRAM: &str = "FILEJOBS_VERSITYGW";
 
 /// Longest wait for the server to answer after a start.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_mins(1);
 
 /// A port can be taken between the look and the start.
 const START_TRIES: usize = 5;

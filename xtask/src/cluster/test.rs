@@ -26,8 +26,9 @@ pub(super) const RELEASE: &str = "filejobs";
 const USER: u32 = 65532;
 /// How long a step may take on a busy machine.
 pub(super) const PATIENCE: &str = "5m";
-/// An upload whose object is not there after this gets none: the promise is a second, and the machine may be busy.
-const SHOWN: Duration = Duration::from_secs(30);
+/// An upload whose object is not there after this gets none: the promise is a second, the machine may be busy, and the
+/// next controller waits for the Lease of the one before.
+const SHOWN: Duration = Duration::from_mins(2);
 /// A namespace that still is there after this hangs on something.
 const GONE: Duration = Duration::from_mins(2);
 

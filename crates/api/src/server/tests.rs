@@ -11,7 +11,7 @@ use super::*;
 use crate::tests::{Form, Service};
 
 /// No test waits longer for anything.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Running {
     address: SocketAddr,
@@ -181,7 +181,11 @@ async fn connections_beyond_the_cap_are_told_to_come_again() {
 async fn stopping_lets_requests_end_and_streams_close() {
     let service = Service::start().await;
     let job = service.upload("a.csv", "id\n1\n").await;
-    let mut running = Running::start(&service, Timeouts::default()).await;
+    let patient = Timeouts {
+        grace: PATIENCE,
+        ..Timeouts::default()
+    };
+    let mut running = Running::start(&service, patient).await;
     let stream = format!("GET /api/jobs/{job}/events HTTP/1.1\r\nhost: x\r\n\r\n");
     let mut stream = running.send(stream).await;
     assert!(head(&mut stream).await.starts_with("HTTP/1.1 200 "));

@@ -158,7 +158,7 @@ impl Service {
 }
 
 /// How long anything may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until something holds.
 pub(crate) async fn eventually<F, C>(what: &str, mut check: F)

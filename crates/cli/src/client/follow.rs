@@ -197,7 +197,7 @@ mod tests {
         ended.mount(&server).await;
         let api = Api::new(server.uri().parse().unwrap(), None, 4).unwrap();
         let mut progress = Progress::percent("", true);
-        let limit = Some(Duration::from_secs(8));
+        let limit = Some(Duration::from_secs(25));
         let (_, job) = follow(&api, "j", &mut progress, limit, |_, _| Ok(()))
             .await
             .unwrap();

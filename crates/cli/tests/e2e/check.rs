@@ -184,16 +184,8 @@ async fn an_interrupted_check_leaves_no_child_and_no_file() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let engine = wait::until("the engine to start", DEADLINE, async || {
-        Ok(processes::descendants(check.id()).first().copied())
-    })
-    .await
-    .unwrap();
-    let told = Command::new("kill")
-        .args(["-INT", &check.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(told.success());
+    let engine = processes::hold_child(check.id()).await.unwrap();
+    processes::signal(check.id(), "INT").unwrap();
     let status = wait::until("the check to end", DEADLINE, async || Ok(check.try_wait()?))
         .await
         .unwrap();

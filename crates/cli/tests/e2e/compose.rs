@@ -7,6 +7,7 @@ use filejobs_testkit::cluster::{Cluster, Member};
 use filejobs_testkit::http;
 use filejobs_testkit::postgres::PostgresServer;
 use filejobs_testkit::redis::RedisServer;
+use filejobs_testkit::wait::{self, DEADLINE};
 use serde_json::Value;
 
 use crate::{BINARY, small_upload};
@@ -116,7 +117,10 @@ async fn what_the_file_starts_takes_a_file_and_checks_it() {
         assert_eq!(test[..2], ["CMD", "filejobs"]);
         let mut check = cluster.command(&test[2..]);
         let check = check.env("FILEJOBS_PROBE_URL", format!("{}/readyz", member.ops()));
-        assert!(check.status().unwrap().success());
+        let healthy = wait::until("its health check to pass", DEADLINE, async || {
+            Ok(check.status()?.success().then_some(()))
+        });
+        healthy.await.unwrap();
         // As log pipelines want them.
         for line in member.log().lines() {
             assert!(serde_json::from_str::<Value>(line).is_ok(), "{line}");

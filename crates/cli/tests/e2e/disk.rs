@@ -19,7 +19,7 @@ async fn a_full_disk_is_told_and_survived() {
     let answer = service.upload(&Upload::new("big.csv", big)).await.unwrap();
     answer.assert_problem(507);
     assert_eq!(service.get("/api/jobs").await.unwrap().json()["total"], 0);
-    assert_eq!(service.health().await, 200);
+    service.healthy().await.unwrap();
     let job = service.run(&small_upload()).await.unwrap();
     assert_eq!(
         (job["status"].as_str(), job["rows_processed"].as_u64()),

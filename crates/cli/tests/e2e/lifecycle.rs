@@ -36,9 +36,13 @@ async fn sigterm_in_the_middle_of_a_job_loses_nothing() {
 async fn an_idle_service_ends_at_once() {
     let mut service = service().start().await.unwrap();
     service.run(&small_upload()).await.unwrap();
-    let (status, took) = service.terminate().await.unwrap();
+    let (status, _) = service.terminate().await.unwrap();
     assert!(status.success());
-    assert!(took.as_secs() < 5, "{took:?}");
+    // Nothing was left to be given up.
+    let log = service.log();
+    for given_up in ["did not stop in time", "did not end in time"] {
+        assert!(!log.contains(given_up), "{log}");
+    }
 }
 
 #[tokio::test]
@@ -119,7 +123,7 @@ async fn a_data_folder_has_one_service() {
         told.contains(service.url()) && told.contains("--data-dir"),
         "{told}"
     );
-    assert_eq!(service.health().await, 200);
+    service.healthy().await.unwrap();
 }
 
 #[test]

@@ -103,7 +103,11 @@ async fn processes_wait_for_the_schema_they_need_and_go_on_once_it_is_there() {
     assert!(told.contains("after 1 migration"), "{told}");
     for (member, _) in &mut members {
         member.until_ready().await.unwrap();
-        assert_eq!(cluster.readiness(member).await.unwrap().status, 200);
+        let ready = wait::until("it to be ready", DEADLINE, async || {
+            let said = cluster.readiness(member).await;
+            Ok(said.filter(|said| said.status == 200).map(drop))
+        });
+        ready.await.unwrap();
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Worst {
     pub(crate) time: Duration,
     /// Which task, and in which way.
     pub(crate) what: String,
+    /// How long it took to look, at worst.
+    pub(crate) slowest_look: Duration,
 }
 
 /// A thread that looks until it is asked for what it saw.
@@ -71,11 +73,13 @@ struct Seen {
 
 impl Seen {
     fn look(&mut self, crew: &Crew) {
+        let begun = Instant::now();
         let Some(answer) = crew.ask(QUESTION) else {
             self.stuck.clear();
             return;
         };
         let now = Instant::now();
+        self.worst.slowest_look = self.worst.slowest_look.max(now - begun);
         let lines: Vec<Vec<&str>> = answer
             .lines()
             .map(|line| line.split('|').collect())

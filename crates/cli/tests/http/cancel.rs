@@ -10,8 +10,9 @@ use crate::topology::Topology;
 
 run_on! {[dev, processes] [a_cancelled_job_of_ten_million_rows_leaves_no_child_and_no_file]}
 
-/// How long it may take until nothing of the job runs any more.
-const GONE: Duration = Duration::from_secs(2);
+/// How long it may take until nothing of the job runs any more: two seconds, and more on a machine that is busy with
+/// other tests, but less than the lease, whose end would stop it as well.
+const GONE: Duration = Duration::from_secs(20);
 
 fn big_file(path: &Path) {
     let sample = Sample {
@@ -55,6 +56,7 @@ async fn a_cancelled_job_of_ten_million_rows_leaves_no_child_and_no_file(on: Top
     .await
     .unwrap();
     let took = asked.elapsed();
+    eprintln!("child and files were gone after {took:?}");
     assert!(took <= GONE, "it took {took:?}");
 
     let again = service
@@ -63,5 +65,5 @@ async fn a_cancelled_job_of_ten_million_rows_leaves_no_child_and_no_file(on: Top
         .unwrap();
     again.assert_status(200);
     assert_eq!(service.job(&id).await.unwrap()["outcome"], "cancelled");
-    assert_eq!(service.health().await, 200);
+    service.healthy().await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! Every call of the HTTP contract answers as the design says.
 
 use filejobs_testkit::http::{self, Upload};
+use filejobs_testkit::processes;
 use filejobs_testkit::wait::{self, DEADLINE};
 use serde_json::{Value, json};
 
@@ -394,6 +395,8 @@ async fn a_held_back_job_goes_on_where_it_is_let(on: Topology) {
     let service = on.with("MAX_CONCURRENCY", "1").alone().start().await;
     let (sample, upload) = sample_upload(2_000_000, 1.0);
     let busy = service.submit(&upload).await.unwrap();
+    // Its engine stands still, so that the only slot is not free before that is wanted.
+    let engine = service.hold_engine().await.unwrap();
     let held = service.submit(&small_upload()).await.unwrap();
     let answer = service
         .post(&format!("/api/jobs/{held}/suspend"))
@@ -412,6 +415,7 @@ async fn a_held_back_job_goes_on_where_it_is_let(on: Topology) {
         .await
         .unwrap()
         .assert_problem(400);
+    processes::signal(engine, "CONT").unwrap();
     let first = service.finished(&busy).await.unwrap();
     assert_eq!(first["rows_failed"], sample.bad_rows());
     assert_eq!(service.job(&held).await.unwrap()["status"], "SUSPENDED");
@@ -459,11 +463,10 @@ async fn the_same_key_and_body_give_the_same_job(on: Topology) {
 async fn the_service_tells_how_it_is(on: Topology) {
     let way = on.way;
     let service = on.start().await;
-    let health = service.get("/api/health").await.unwrap();
-    health.assert_status(200);
+    let health = service.healthy().await.unwrap();
     let parts = if way == Way::Dev { "embedded" } else { "up" };
     let healthy = json!({"status": "healthy", "db": parts, "redis": parts, "storage": parts});
-    assert_eq!(health.json(), healthy);
+    assert_eq!(health, healthy);
     let limits = service.get("/api/limits").await.unwrap().json();
     assert_eq!(limits["upload_bytes"], 500 << 20);
     assert_eq!(limits["page_size"], 500);

@@ -48,7 +48,7 @@ async fn check_and_every_topology_agree_on_every_file() {
         }
     }
     for service in &services {
-        assert_eq!(service.health().await, 200);
+        service.healthy().await.unwrap();
         wait::until("the engines to be gone", DEADLINE, async || {
             Ok(service.engines().is_empty().then_some(()))
         })

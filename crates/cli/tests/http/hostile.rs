@@ -70,7 +70,7 @@ async fn a_broken_workbook_fails_its_job_and_harms_nobody(on: Topology) {
             .is_some_and(|text| text.len() > 20),
         "{job}"
     );
-    assert_eq!(service.health().await, 200);
+    service.healthy().await.unwrap();
     let workers = service.admin.get("/api/workers").await.unwrap().json();
     assert_eq!(workers["workers"].as_array().map(Vec::len), Some(1));
 }

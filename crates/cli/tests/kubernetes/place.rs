@@ -36,8 +36,8 @@ pub(crate) const LEASE: &str = "filejobs-controller";
 /// machine that is busy with other tests.
 const LASTING: &str = "1m";
 
-/// How long it is in production: for tests of a lead that is lost.
-pub(crate) const BRIEF: &str = "15s";
+/// Twice as long as in production: for tests of a lead that is lost.
+pub(crate) const BRIEF: &str = "30s";
 
 /// A namespace on the shared control plane, and a service that looks after it.
 pub(crate) struct Place {

@@ -10,10 +10,10 @@ use crate::DEADLINE;
 use crate::place::Place;
 
 /// How long the controller is watched while it lacks the right.
-const WATCHED: Duration = Duration::from_secs(20);
+const WATCHED: Duration = Duration::from_secs(35);
 
 /// How long the last change of the job may be on its way to the controller.
-const LAST: Duration = Duration::from_secs(3);
+const LAST: Duration = Duration::from_secs(15);
 
 #[tokio::test]
 async fn a_missing_verb_is_told_and_counted_and_does_not_make_a_hot_loop() {

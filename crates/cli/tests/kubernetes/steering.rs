@@ -43,16 +43,6 @@ async fn job(place: &Place, crew: &Crew, object: &FileJob) -> Value {
     answer.json()
 }
 
-/// Waits until an engine of this worker runs, and has it stand still from then on.
-async fn hold(worker: &Member) {
-    let held = wait::until("an engine to hold", DEADLINE, async || {
-        let engines = processes::descendants(worker.pid());
-        let held = engines.iter().map(|pid| processes::signal(*pid, "STOP"));
-        Ok((held.flatten().count() > 0).then_some(()))
-    });
-    held.await.unwrap();
-}
-
 /// Waits until no engine of this worker is there.
 async fn released(worker: &Member) {
     let gone = wait::until("the engine to go", DEADLINE, async || {
@@ -169,7 +159,7 @@ async fn a_running_job_is_held_back_ended_and_started_over_by_its_spec() {
     }
     let upload = Upload::new("big.csv", text);
     let id = place.upload(&crew, upload.field("schema", schema())).await;
-    hold(&worker).await;
+    processes::hold_child(worker.pid()).await.unwrap();
     let name = format!("big-{}", &id[24..]);
     shows(&place, &name, "Admitted", ("True", "Started")).await;
     // Another job of the namespace waits for the first, and says so.
@@ -190,13 +180,13 @@ async fn a_running_job_is_held_back_ended_and_started_over_by_its_spec() {
         json!({"cancel": false, "retryGeneration": 1}),
     )
     .await;
-    hold(&worker).await;
+    processes::hold_child(worker.pid()).await.unwrap();
     shows(&place, &name, "Finished", ("False", "InProgress")).await;
     change(&place, &name, json!({"suspend": true})).await;
     shows(&place, &name, "Suspended", ("True", "SuspendedByOwner")).await;
     released(&worker).await;
     change(&place, &name, json!({"suspend": false})).await;
-    hold(&worker).await;
+    processes::hold_child(worker.pid()).await.unwrap();
 
     change(&place, &name, json!({"activeDeadlineSeconds": 1})).await;
     let object = shows(&place, &name, "Finished", ("True", "DeadlineExceeded")).await;

@@ -193,7 +193,7 @@ async fn an_object_deleted_while_postgres_and_redis_are_away_goes_and_its_job_go
 async fn an_object_whose_job_is_deleted_by_the_api_before_its_end_has_ended() {
     let (place, gateway) = Place::gated().await;
     let crew = place.crew().await;
-    let spec = json!({"suspend": true, "ttlSecondsAfterFinished": 5});
+    let spec = json!({"suspend": true, "ttlSecondsAfterFinished": 3600});
     place.orders("orders", spec).await;
     let held = |object: &FileJob| phase(object) == Some(Phase::Suspended);
     let object = place.until("orders", "the job to be held back", held).await;
@@ -208,6 +208,8 @@ async fn an_object_whose_job_is_deleted_by_the_api_before_its_end_has_ended() {
         let (told, reason) = condition(&object, kind);
         assert_eq!((&*told, &*reason), (status, "JobRemoved"), "{kind}");
     }
+    let brief = json!({"spec": {"ttlSecondsAfterFinished": 1}});
+    place.change("orders", brief).await;
     place.gone("orders").await;
     place.empty(&crew).await;
     settles(&gateway).await;

@@ -39,6 +39,7 @@ impl Scheduler {
 pub(crate) fn config(change: impl FnOnce(&mut Config)) -> Config {
     let mut config = Config {
         rescue_every: Duration::from_millis(20),
+        republish_after: LONG,
         ..Config::default()
     };
     config.retry.base = Duration::from_millis(1);
@@ -53,9 +54,19 @@ impl Service {
         Self::start_on(blobs.unwrap(), folder).await
     }
 
+    /// With a clock of the test's own.
+    pub(crate) async fn start_at(sources: Sources) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::local(&folder.path().join("blobs")).await;
+        Self::start_with(blobs.unwrap(), folder, sources).await
+    }
+
     /// With a storage that is not in the service's folder.
     pub(crate) async fn start_on(blobs: Blobs, folder: TempDir) -> Self {
-        let sources = Sources::system();
+        Self::start_with(blobs, folder, Sources::system()).await
+    }
+
+    async fn start_with(blobs: Blobs, folder: TempDir, sources: Sources) -> Self {
         let store = SqliteStore::open(&folder.path().join("store.db"), sources.clone()).await;
         let backends = Backends {
             store: store.unwrap(),
@@ -177,8 +188,10 @@ pub(crate) fn telling(service: &Service, change: impl FnOnce(&mut Config)) -> Sc
     }))
 }
 
-/// Webhooks may go to this machine, with short pauses.
+/// Webhooks may go to this machine, with short pauses and all the time that a busy one needs.
 pub(crate) fn told_here(config: &mut Config) {
+    config.webhooks.attempt = LONG;
+    config.webhooks.window = LONG;
     config.webhooks.allowed = vec!["127.0.0.0/8".parse().unwrap()];
     config.webhooks.pauses = [5, 10, 20].map(Duration::from_millis);
 }

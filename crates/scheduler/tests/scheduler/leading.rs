@@ -10,10 +10,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{LONG, Service, config, eventually};
 
-/// Short enough for a test, with room for a machine that is busy.
-fn election(name: &str) -> Election {
+/// A term that nobody is to lose, and whose end nobody waits for, but in vain.
+const LASTING: Duration = Duration::from_secs(30);
+
+/// A term whose end is waited for.
+const BRIEF: Duration = Duration::from_secs(2);
+
+fn election(name: &str, term: Duration) -> Election {
     Election {
-        term: Duration::from_secs(2),
+        term,
         renew: Duration::from_millis(50),
         margin: Duration::from_millis(500),
         ..Election::new(SchedulerId::new(name))
@@ -27,8 +32,8 @@ struct Candidate {
 }
 
 impl Candidate {
-    fn start(service: &Service, name: &str) -> Self {
-        let (election, stop) = (election(name), CancellationToken::new());
+    fn start(service: &Service, name: &str, term: Duration) -> Self {
+        let (election, stop) = (election(name, term), CancellationToken::new());
         let backends = service.backends.clone();
         let run = run_elected(backends, config(|_| {}), election.clone(), stop.clone());
         Self {
@@ -62,9 +67,9 @@ async fn works(service: &Service) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_one_leads_as_soon_as_the_first_steps_down() {
     let service = Service::start().await;
-    let first = Candidate::start(&service, "first");
+    let first = Candidate::start(&service, "first", LASTING);
     first.until_it_leads().await;
-    let second = Candidate::start(&service, "second");
+    let second = Candidate::start(&service, "second", LASTING);
     works(&service).await;
     assert!(first.leads() && !second.leads());
     first.stop().await;
@@ -76,9 +81,9 @@ async fn the_next_one_leads_as_soon_as_the_first_steps_down() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_gone_without_a_word_is_followed_after_its_term() {
     let service = Service::start().await;
-    let first = Candidate::start(&service, "first");
+    let first = Candidate::start(&service, "first", BRIEF);
     first.until_it_leads().await;
-    let second = Candidate::start(&service, "second");
+    let second = Candidate::start(&service, "second", BRIEF);
     // As a kill would: nobody steps down.
     first.task.abort();
     assert!(first.task.await.unwrap_err().is_cancelled());
@@ -90,7 +95,7 @@ async fn a_leader_that_is_gone_without_a_word_is_followed_after_its_term() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_whose_place_was_taken_stops_working_and_stands_by() {
     let service = Service::start().await;
-    let first = Candidate::start(&service, "first");
+    let first = Candidate::start(&service, "first", LASTING);
     first.until_it_leads().await;
     // As after a pause of the whole process that lasted for longer than its term.
     let usurper = SchedulerId::new("usurper");

@@ -5,8 +5,8 @@ use std::time::Duration;
 use filejobs_blobs::{Blobs, Credentials, S3Config};
 use filejobs_core::JobId;
 use filejobs_scheduler::Config;
-use filejobs_store::Remains;
 use filejobs_store::conformance::effects;
+use filejobs_store::{Claimed, Remains};
 use filejobs_testkit::proxy::{Link, Proxy};
 use filejobs_testkit::s3::{KEY_ID, S3Server, SECRET};
 
@@ -35,8 +35,7 @@ async fn a_deleted_job_leaves_no_blob() {
 }
 
 /// Completes a job of one row whose file is not wanted any longer.
-async fn complete_and_spend(service: &Service, job: JobId) {
-    let claimed = service.claim(LONG).await;
+async fn complete_and_spend(service: &Service, job: JobId, claimed: &Claimed) {
     assert_eq!(claimed.job.id, job);
     let mut commit = effects(1, 0);
     commit.spends_upload = true;
@@ -52,10 +51,11 @@ async fn the_file_of_a_completed_job_goes_where_that_is_wanted_and_its_results_s
     let job = service.submit(|_| {}).await;
     let blob = service.job(job).await.blob;
     let result = service.result(job).await;
-    complete_and_spend(&service, job).await;
+    let claimed = service.claim(LONG).await;
+    scheduler.stop().await;
+    complete_and_spend(&service, job, &claimed).await;
     let left = service.store().tombstones(2).await.unwrap();
     assert_eq!(left[0].remains, Remains::Upload);
-    scheduler.stop().await;
 
     let scheduler = service.schedule(config(|_| {}));
     eventually("the file is buried", async || {

@@ -3,12 +3,15 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use filejobs_core::sources::Fixed;
 use filejobs_scheduler::run;
 use filejobs_store::DeliveryRecord;
+use jiff::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -16,6 +19,9 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use crate::fixture::{
     LONG, Service, config, delivery, ended, eventually, telling, told, told_here,
 };
+
+/// What is not to pass while a test runs, however slow it is.
+const HOUR: Duration = Duration::from_hours(1);
 
 fn statuses(record: &DeliveryRecord) -> Vec<Option<u16>> {
     record
@@ -133,8 +139,8 @@ async fn a_dead_receiver_holds_up_nobody_else() {
         .await;
     // However long it takes to make them, none is given up meanwhile.
     let scheduler = telling(&service, |config| {
-        config.webhooks.attempt = LONG;
-        config.webhooks.window = LONG;
+        config.webhooks.attempt = HOUR;
+        config.webhooks.window = HOUR;
     });
     let mut jobs = Vec::new();
     for _ in 0..300 {
@@ -157,9 +163,9 @@ async fn a_dead_receiver_holds_up_nobody_else() {
 async fn a_receiver_that_is_slower_than_jobs_end_is_told_of_each_all_the_same() {
     let service = Service::start().await;
     let server = MockServer::start().await;
-    // Sixteen at a time: not half of them within the window.
+    // Sixteen at a time: not all of them within the window.
     Mock::given(path("/hook"))
-        .respond_with(ResponseTemplate::new(200).set_delay(Duration::from_millis(500)))
+        .respond_with(ResponseTemplate::new(200).set_delay(Duration::from_secs(3)))
         .mount(&server)
         .await;
     let url = format!("{}/hook", server.uri());
@@ -168,7 +174,8 @@ async fn a_receiver_that_is_slower_than_jobs_end_is_told_of_each_all_the_same() 
         jobs.push(ended(&service, &url).await);
     }
     let scheduler = telling(&service, |config| {
-        config.webhooks.window = Duration::from_secs(1);
+        config.webhooks.attempt = Duration::from_secs(10);
+        config.webhooks.window = Duration::from_secs(10);
     });
     for job in jobs {
         let record = delivery(&service, job).await;
@@ -197,7 +204,8 @@ async fn nothing_is_sent_once_the_time_for_it_has_passed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_that_no_scheduler_was_there_to_tell_is_told_once_one_is() {
-    let service = Service::start().await;
+    let clock = Fixed::new(Timestamp::UNIX_EPOCH, 0.0);
+    let service = Service::start_at(clock.sources()).await;
     let server = MockServer::start().await;
     Mock::given(path("/hook"))
         .respond_with(ResponseTemplate::new(200))
@@ -205,13 +213,9 @@ async fn an_end_that_no_scheduler_was_there_to_tell_is_told_once_one_is() {
         .await;
     let url = format!("{}/hook", server.uri());
     let job = ended(&service, &url).await;
-    let since = service.job(job).await.completed_at;
-    let window = Duration::from_secs(2);
-    eventually("the window has passed", async || {
-        service.backends.sources.now() > since.unwrap() + window
-    })
-    .await;
-    let scheduler = telling(&service, |config| config.webhooks.window = window);
+    // Its window, and more.
+    clock.advance(2 * LONG);
+    let scheduler = telling(&service, |_| {});
     let record = delivery(&service, job).await;
     assert_eq!(
         (record.state.as_str(), statuses(&record)),
@@ -219,6 +223,9 @@ async fn an_end_that_no_scheduler_was_there_to_tell_is_told_once_one_is() {
     );
     scheduler.stop().await;
 }
+
+/// All the time for an end that [`what_a_scheduler_was_sending_while_it_stood_still_is_sent_again`] gives: it has to pass.
+const BUDGET: Duration = Duration::from_secs(10);
 
 /// As when its machine is paused or moved: all of its time passes with a request under way.
 #[tokio::test(flavor = "multi_thread")]
@@ -234,8 +241,8 @@ async fn what_a_scheduler_was_sending_while_it_stood_still_is_sent_again() {
         let (backends, stop) = (service.backends.clone(), stop.clone());
         let config = config(|config| {
             told_here(config);
-            config.webhooks.window = Duration::from_secs(1);
-            config.webhooks.attempt = Duration::from_millis(500);
+            config.webhooks.window = BUDGET;
+            config.webhooks.attempt = BUDGET;
         });
         move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -252,14 +259,15 @@ async fn what_a_scheduler_was_sending_while_it_stood_still_is_sent_again() {
             });
         }
     });
-    let (first, _) = receiver.accept().await.unwrap();
+    let accept = async || timeout(LONG, receiver.accept()).await.unwrap().unwrap();
+    let (first, _) = accept().await;
     stand_still.send(()).unwrap();
     let clock = &service.backends.sources;
-    let until = clock.now() + Duration::from_secs(3);
+    let until = clock.now() + BUDGET + Duration::from_secs(2);
     eventually("all of its time has passed", async || clock.now() > until).await;
     drop(first);
     go_on.send(()).unwrap();
-    let (mut second, _) = receiver.accept().await.unwrap();
+    let (mut second, _) = accept().await;
     assert!(second.read(&mut [0; 4096]).await.unwrap() > 0);
     second
         .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")

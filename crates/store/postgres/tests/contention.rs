@@ -26,10 +26,18 @@ async fn run(connection: &mut PgConnection, statements: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unit_that_loses_a_deadlock_is_done_again() {
     let url = fresh::database().await;
+    let mut watch = PgConnection::connect(&url).await.expect("connected");
+    // The unit looks once, so late that there is a deadlock by then, and before it would give up.
+    run(
+        &mut watch,
+        "DO $$ BEGIN EXECUTE
+            format('ALTER DATABASE %I SET deadlock_timeout = %L', current_database(), '4s');
+        END $$",
+    )
+    .await;
     let bench = bench(&url).await;
     let job = bench.job().await.id;
     let mut other = PgConnection::connect(&url).await.expect("connected");
-    let mut watch = PgConnection::connect(&url).await.expect("connected");
     // The server ends whichever of the two looks first: never this one.
     run(
         &mut other,

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use filejobs_core::{FailureClass, FailureCode, JobState};
 use filejobs_store::{NewJob, Remains, TaskKind, Tombstone};
-use fixture::{Service, copies, engine, engine_after, engine_line, eventually, gone, script, with};
+use fixture::{
+    LONG, Service, copies, engine, engine_after, engine_line, eventually, gone, script, with,
+};
 
 /// What the processes that the tests start run in place of `filejobs engine`. Does nothing as a test.
 #[test]
@@ -301,7 +303,8 @@ async fn a_worker_that_stops_gives_back_what_does_not_end_in_time() {
 async fn a_worker_that_stops_lets_what_runs_end() {
     let service = Service::start().await;
     let (gate, wait) = service.gate();
-    let worker = service.worker(engine_after(&wait));
+    let patient = with(engine_after(&wait), |config| config.grace = LONG);
+    let worker = service.worker(patient);
     let job = service.submit("a\n1\n").await;
     service.hanging().await;
     let late = service.submit("a\n1\n").await;
