@@ -44,6 +44,7 @@ let hasEnded = false;
 // Whether a pointer or the space bar is down, and the newest page that came meanwhile. A press is no click when
 // what it began on is gone before it ends.
 let isHeld = false;
+let letting = null;
 let kept = null;
 
 const replaceLive = (html) => {
@@ -66,21 +67,28 @@ const replaceLive = (html) => {
 };
 
 const hold = () => {
+  clearTimeout(letting);
   isHeld = true;
 };
 
-const letGo = () => {
+// The click itself comes after the event that ends the press; after that of a finger, in its own time.
+const TAP = 400;
+
+const letGo = (event) => {
   if (!isHeld) return;
-  isHeld = false;
-  // The click itself comes after the event that ends the press.
-  setTimeout(() => kept && replaceLive(kept));
+  clearTimeout(letting);
+  letting = setTimeout(() => {
+    isHeld = false;
+    if (kept) replaceLive(kept);
+  }, event.pointerType === "touch" ? TAP : 0);
 };
 
 addEventListener("pointerdown", hold);
-addEventListener("keydown", (event) => event.key === " " && hold());
-for (const kind of ["pointerup", "pointercancel", "keyup", "blur"]) addEventListener(kind, letGo);
+addEventListener("keydown", (event) => event.code === "Space" && hold());
+addEventListener("keyup", (event) => event.code === "Space" && letGo(event));
+for (const kind of ["pointerup", "pointercancel", "blur"]) addEventListener(kind, letGo);
 // What is let go outside the window, or over a menu, is told by the next movement only.
-addEventListener("pointermove", (event) => event.buttons === 0 && letGo());
+addEventListener("pointermove", (event) => event.buttons === 0 && letGo(event));
 
 // Answers whether the service did.
 const load = async () => {
