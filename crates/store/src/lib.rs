@@ -271,8 +271,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Deliveries that are due; each is hidden from other callers for `hold`.
     async fn due_deliveries(&self, limit: u32, hold: Duration) -> Result<Vec<Delivery>>;
 
-    /// Writes down an attempt and what follows, unless the delivery has been delivered meanwhile, or another round has
-    /// begun: an attempt of somebody who stood still past its hold comes late.
+    /// Writes down an attempt and what follows. Nothing follows, and it counts for no round, when the delivery has been
+    /// delivered meanwhile, or another round has begun: an attempt of somebody who stood still past its hold comes late.
     async fn record_attempt(
         &self,
         delivery: &Delivery,

@@ -25,7 +25,7 @@ pub(crate) async fn due(unit: &mut Unit, limit: u32, hold: Duration) -> Result<V
             FOR NO KEY UPDATE SKIP LOCKED
         )
         UPDATE deliveries d SET due_at = $3 FROM due WHERE d.id = due.id
-        RETURNING d.id, d.job, d.url, d.body, d.attempts - d.earlier_attempts AS "attempts!",
+        RETURNING d.id, d.job, d.url, d.body, greatest(d.attempts - d.earlier_attempts - d.late_attempts, 0) AS "attempts!",
             d.earlier_attempts, d.created_at, d.round_at AS since"#,
         Time::from(unit.now),
         i64::from(limit),
@@ -59,6 +59,7 @@ pub(crate) async fn record(
     let recorded = sqlx::query!(
         "WITH delivery AS (
             UPDATE deliveries SET attempts = attempts + 1,
+                late_attempts = late_attempts + CASE earlier_attempts WHEN $8::bigint THEN 0 ELSE 1 END,
                 state = CASE WHEN state = 'delivered' OR earlier_attempts <> $8::bigint THEN state ELSE $2 END,
                 due_at = CASE WHEN state = 'delivered' OR earlier_attempts <> $8::bigint THEN due_at ELSE $3::timestamptz END
             WHERE id = $1 RETURNING id, attempts
@@ -96,7 +97,8 @@ pub(crate) async fn resend(unit: &mut Unit, job: JobId) -> Result<Option<Deliver
     };
     if newest.state != "pending" {
         sqlx::query!(
-            "UPDATE deliveries SET state = 'pending', due_at = $1, round_at = $1, earlier_attempts = attempts
+            "UPDATE deliveries SET state = 'pending', due_at = $1, round_at = $1, earlier_attempts = attempts,
+                late_attempts = 0
             WHERE id = $2",
             Time::from(unit.now),
             newest.id
@@ -112,8 +114,8 @@ pub(crate) async fn resend(unit: &mut Unit, job: JobId) -> Result<Option<Deliver
 /// A job's deliveries with their attempts, oldest first.
 pub(crate) async fn of_job(unit: &mut Unit, job: JobId) -> Result<Vec<DeliveryRecord>> {
     let rows = sqlx::query!(
-        r#"SELECT id, job, url, body, attempts - earlier_attempts AS "attempts!", earlier_attempts, created_at,
-            round_at, state
+        r#"SELECT id, job, url, body, greatest(attempts - earlier_attempts - late_attempts, 0) AS "attempts!",
+            earlier_attempts, created_at, round_at, state
         FROM deliveries WHERE job = $1 ORDER BY created_at, id"#,
         job.as_uuid()
     )

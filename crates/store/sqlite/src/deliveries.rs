@@ -26,8 +26,8 @@ pub(crate) async fn due(unit: &mut Unit, limit: u32, hold: Duration) -> Result<V
         r#"UPDATE deliveries SET due_at = ?
         WHERE rowid IN (SELECT rowid FROM deliveries WHERE state = 'pending' AND due_at <= ?
             ORDER BY due_at LIMIT ?)
-        RETURNING id AS "id: Uuid", job AS "job: Uuid", url, body, attempts - earlier_attempts AS "attempts!: i64",
-            earlier_attempts, created_at, round_at AS since"#,
+        RETURNING id AS "id: Uuid", job AS "job: Uuid", url, body, 
+            max(attempts - earlier_attempts - late_attempts, 0) AS "attempts!: i64", earlier_attempts, created_at, round_at AS since"#,
         hidden,
         now,
         limit
@@ -55,6 +55,7 @@ pub(crate) async fn record(
     };
     let number = sqlx::query_scalar!(
         "UPDATE deliveries SET attempts = attempts + 1,
+            late_attempts = late_attempts + (earlier_attempts <> ?4),
             state = CASE WHEN state = 'delivered' OR earlier_attempts <> ?4 THEN state ELSE ?1 END,
             due_at = CASE WHEN state = 'delivered' OR earlier_attempts <> ?4 THEN due_at ELSE ?2 END
         WHERE id = ?3 RETURNING attempts",
@@ -96,7 +97,8 @@ pub(crate) async fn resend(unit: &mut Unit, job: JobId) -> Result<Option<Deliver
         return Ok(None);
     };
     let begun = sqlx::query!(
-        "UPDATE deliveries SET state = 'pending', due_at = ?1, round_at = ?1, earlier_attempts = attempts
+        "UPDATE deliveries SET state = 'pending', due_at = ?1, round_at = ?1, earlier_attempts = attempts,
+            late_attempts = 0
         WHERE id = ?2 AND state IN ('delivered', 'abandoned')",
         now,
         delivery
@@ -117,8 +119,8 @@ pub(crate) async fn of_job(
 ) -> Result<Vec<DeliveryRecord>> {
     let id = job.as_uuid();
     let rows = sqlx::query!(
-        r#"SELECT id AS "id: Uuid", job AS "job: Uuid", url, body, attempts - earlier_attempts AS "attempts!: i64",
-            earlier_attempts, created_at, round_at AS since, state
+        r#"SELECT id AS "id: Uuid", job AS "job: Uuid", url, body, 
+            max(attempts - earlier_attempts - late_attempts, 0) AS "attempts!: i64", earlier_attempts, created_at, round_at AS since, state
         FROM deliveries WHERE job = ? ORDER BY created_at, rowid"#,
         id
     )
