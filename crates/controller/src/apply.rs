@@ -6,7 +6,7 @@ use std::time::Duration;
 use filejobs_core::{ErrorClass, JobId, causes};
 use filejobs_crd::{EventReason, Reason};
 use filejobs_store::Job;
-use filejobs_store_postgres::objects::Linking;
+use filejobs_store_postgres::objects::{Linking, Seen};
 use kube::api::{DeleteParams, Preconditions};
 use tokio::time::timeout;
 
@@ -146,12 +146,13 @@ async fn link(context: &Context, object: &Object) -> Result<Outcome, Error> {
     })
 }
 
-/// Whether a job's link was of an object that this cluster never had; it is gone now.
+/// Whether a job may be linked after all: its link is of an object that this cluster never had, and has been let go,
+/// here or by the sweep.
 async fn is_forgotten(context: &Context, id: JobId) -> Result<bool, Error> {
     let link = context.objects.of_job(id).await;
     match link.map_err(Error::store("to read a link"))? {
-        Some(link) if !link.is_of_here => sweep::settle(context, &link).await,
-        _ => Ok(false),
+        Some(link) if link.seen == Seen::Elsewhere => sweep::settle(context, &link).await,
+        link => Ok(link.is_none_or(|link| link.seen == Seen::LetGo)),
     }
 }
 

@@ -13,6 +13,7 @@ use filejobs_crd::{
     FIELD_MANAGER, FINALIZER, FileJob, FileJobSpec, JOB_ID_LABEL, Source, UploadSource,
 };
 use filejobs_store::Job;
+use filejobs_store_postgres::objects::Seen;
 use kube::ResourceExt as _;
 use kube::api::PostParams;
 use tokio::sync::mpsc;
@@ -98,7 +99,8 @@ async fn one(context: &Context, refusals: &mut Refusals, id: JobId) -> Result<()
         return Ok(());
     }
     let linked = context.objects.of_job(id).await;
-    if linked.map_err(Error::store("to read a link"))?.is_some() {
+    let linked = linked.map_err(Error::store("to read a link"))?;
+    if linked.is_some_and(|link| link.seen != Seen::LetGo) {
         return Ok(());
     }
     make(context, refusals, &job).await.map(drop)

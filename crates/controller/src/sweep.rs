@@ -6,14 +6,14 @@
 //! may be there all the same.
 //!
 //! What is gone must have been here. A database that comes from another cluster knows objects that this one never had:
-//! their jobs stay, and only the links go.
+//! their jobs stay, and the objects are let go.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use filejobs_core::{JobId, JobState, causes};
 use filejobs_crd::{ConditionType, FileJob, Reason};
-use filejobs_store_postgres::objects::{ObjectLink, ObjectRef};
+use filejobs_store_postgres::objects::{ObjectLink, ObjectRef, Seen};
 use kube::api::PartialObjectMeta;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -85,11 +85,14 @@ async fn all(
             }
             // Looked for after the links were read: an object is there before its link is.
             let Some(object) = shown(context, &link.object) else {
+                if link.seen == Seen::LetGo {
+                    continue;
+                }
                 let settled = async { settle(context, link).await.map(|_| true) };
                 comparison.mend(settled).await;
                 continue;
             };
-            if !link.is_of_here {
+            if link.seen != Seen::Here {
                 seen.push(link.job);
             }
             if !tells_otherwise(&object, states.get(&link.job).copied()) {
@@ -137,7 +140,7 @@ pub(crate) async fn settle(context: &Context, link: &ObjectLink) -> Result<bool,
     if is_there(context, &link.object).await? {
         return Ok(false);
     }
-    if link.is_of_here {
+    if link.seen == Seen::Here {
         remove(context, link).await?;
         return Ok(true);
     }
@@ -145,8 +148,8 @@ pub(crate) async fn settle(context: &Context, link: &ObjectLink) -> Result<bool,
         namespace, name, ..
     } = &link.object;
     tracing::info!(job.id = %link.job, namespace, name, "the job of an object of another cluster is kept without it");
-    let unlinked = context.objects.unlink(&link.object, link.job).await;
-    unlinked.map_err(Error::store("to unlink a job"))?;
+    let let_go = context.objects.let_go(&link.object, link.job).await;
+    let_go.map_err(Error::store("to let an object go"))?;
     Ok(true)
 }
 

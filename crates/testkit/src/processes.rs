@@ -52,12 +52,14 @@ pub fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
     kill_process(pid, signal).with_context(|| format!("{pid:?} did not take the signal {name}"))
 }
 
-/// Waits until a process has a child at work, and has that stand still from then on: an engine so held does not end
-/// its task, for as long as that is wanted. The child.
-pub async fn hold_child(pid: u32) -> anyhow::Result<u32> {
-    wait::until("a child to hold", DEADLINE, async || {
-        let mut children = descendants(pid).into_iter();
-        Ok(children.find(|child| signal(*child, "STOP").is_ok()))
+/// Waits until a process has an engine at work, and has that stand still from then on: it does not end its task, for as
+/// long as that is wanted. The engine.
+pub async fn hold_engine(pid: u32) -> anyhow::Result<u32> {
+    wait::until("an engine to hold", DEADLINE, async || {
+        // One that gives way to others has begun, and goes with its parent from then on.
+        let is_at_work = |child: &u32| stat(*child).is_some_and(|stat| stat.nice > 0);
+        let mut engines = descendants(pid).into_iter().filter(is_at_work);
+        Ok(engines.find(|engine| signal(*engine, "STOP").is_ok()))
     })
     .await
 }
@@ -106,6 +108,8 @@ struct Stat {
     /// One letter, as in `ps`.
     state: String,
     parent: u32,
+    /// How much it gives way to others.
+    nice: i32,
 }
 
 fn stat(pid: u32) -> Option<Stat> {
@@ -114,5 +118,11 @@ fn stat(pid: u32) -> Option<Stat> {
     let mut fields = text.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?.to_owned();
     let parent = fields.next()?.parse().ok()?;
-    (!matches!(state.as_str(), "Z" | "X")).then_some(Stat { state, parent })
+    // The 19th in proc_pid_stat(5); the state is the third.
+    let nice = fields.nth(14)?.parse().ok()?;
+    (!matches!(state.as_str(), "Z" | "X")).then_some(Stat {
+        state,
+        parent,
+        nice,
+    })
 }

@@ -184,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_is_refused_is_asked_for_once_and_looks_go_on() {
         let server = MockServer::start().await;
-        let full = ResponseTemplate::new(503).insert_header("retry-after", "10");
+        let full = ResponseTemplate::new(503).insert_header("retry-after", "60");
         let events = Mock::given(path("/api/jobs/j/events")).respond_with(full);
         events.expect(1).mount(&server).await;
         let job = |status: &str| {

@@ -184,7 +184,7 @@ async fn an_interrupted_check_leaves_no_child_and_no_file() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let engine = processes::hold_child(check.id()).await.unwrap();
+    let engine = processes::hold_engine(check.id()).await.unwrap();
     processes::signal(check.id(), "INT").unwrap();
     let status = wait::until("the check to end", DEADLINE, async || Ok(check.try_wait()?))
         .await

@@ -80,7 +80,7 @@ async fn a_wait_gives_up_when_told_to_and_sees_a_cancel() {
     // An engine that stands still keeps the only slot busy, so that no other job ends before it is cancelled.
     let (_, upload) = sample_upload(2_000_000, 0.0);
     service.submit(&upload).await.unwrap();
-    processes::hold_child(service.pid()).await.unwrap();
+    processes::hold_engine(service.pid()).await.unwrap();
     let id = service.submit(&small_upload()).await.unwrap();
     text(&filejobs(&service, &["suspend", &id]), 0);
     text(&filejobs(&service, &["wait", &id, "--timeout", "200ms"]), 4);

@@ -216,7 +216,7 @@ async fn what_goes_wrong_is_counted_by_the_process_that_notices() {
     // A worker that dies with a task; then nobody takes it.
     let (_, upload) = sample_upload(2_000_000, 0.0);
     submit(&cluster, &api, &key, &upload).await;
-    processes::hold_child(worker.pid()).await.unwrap();
+    processes::hold_engine(worker.pid()).await.unwrap();
     worker.kill().unwrap();
     let lost = "the task to be lost and published for another attempt";
     until(&cluster, &scheduler, lost, |figures| {

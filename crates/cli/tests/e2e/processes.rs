@@ -244,7 +244,7 @@ async fn a_second_signal_ends_a_process_at_once() {
     let mut worker = cluster.spawn(&["worker", "--grace", "10m"]).await.unwrap();
     let (_, upload) = sample_upload(3_000_000, 0.01);
     submit(&cluster, &api, "none", &upload).await;
-    processes::hold_child(worker.pid()).await.unwrap();
+    processes::hold_engine(worker.pid()).await.unwrap();
     worker.signal("TERM").unwrap();
     readiness(&cluster, &worker, "it to stop", |said| {
         said["state"] == "stopping"

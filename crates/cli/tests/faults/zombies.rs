@@ -35,15 +35,7 @@ async fn a_worker_that_stood_still_for_three_leases_commits_nothing_and_leaves_n
     let id = loop {
         let id = submit(&cluster, &api, &upload(ROWS)).await;
         // The engine has ended, and the worker is about to store and commit what it left.
-        wait::until("the engine's result", DEADLINE, async || {
-            let files = files_below(&cluster.scratch());
-            Ok(files
-                .iter()
-                .any(|path| path.ends_with("result.json"))
-                .then_some(()))
-        })
-        .await
-        .unwrap();
+        until_result(&cluster, true).await;
         zombie.signal("STOP").unwrap();
         if cluster.job(&api, "none", &id).await.unwrap()["status"] == "PROCESSING" {
             break id;
@@ -52,6 +44,7 @@ async fn a_worker_that_stood_still_for_three_leases_commits_nothing_and_leaves_n
         assert!(tries < TRIES, "it was faster each time");
         zombie.signal("CONT").unwrap();
         cluster.finished(&api, "none", &id).await.unwrap();
+        until_result(&cluster, false).await;
     };
     let stopped = Instant::now();
 
@@ -97,6 +90,17 @@ async fn a_worker_that_stood_still_for_three_leases_commits_nothing_and_leaves_n
     let next = submit(&cluster, &api, &upload(3)).await;
     let next = cluster.finished(&api, "none", &next).await.unwrap();
     assert_eq!(next["status"], "COMPLETED", "{next}");
+}
+
+/// Waits until there is an engine's result, or none.
+async fn until_result(cluster: &Cluster, is_there: bool) {
+    wait::until("an engine's result to come or go", DEADLINE, async || {
+        let files = files_below(&cluster.scratch());
+        let any = files.iter().any(|path| path.ends_with("result.json"));
+        Ok((any == is_there).then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 fn upload(rows: u64) -> Upload {

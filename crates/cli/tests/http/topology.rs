@@ -11,7 +11,7 @@ use filejobs_testkit::cluster::{Cluster, Member};
 use filejobs_testkit::disk::files_below;
 use filejobs_testkit::names;
 use filejobs_testkit::postgres::PostgresServer;
-use filejobs_testkit::processes::{descendants, hold_child};
+use filejobs_testkit::processes::{descendants, hold_engine};
 use filejobs_testkit::raw;
 use filejobs_testkit::s3::{self, S3Server};
 use filejobs_testkit::service::Service;
@@ -296,10 +296,10 @@ impl Stage {
     /// Waits until one of its processes has an engine at work, and has that stand still from then on.
     pub(crate) async fn hold_engine(&self) -> anyhow::Result<u32> {
         match &self.running {
-            Running::One(service) => hold_child(service.pid()).await,
+            Running::One(service) => hold_engine(service.pid()).await,
             Running::Many(many) => {
                 let members = many.members.iter();
-                let held = members.map(|member| Box::pin(hold_child(member.pid())));
+                let held = members.map(|member| Box::pin(hold_engine(member.pid())));
                 Ok(futures::future::select_ok(held).await?.0)
             }
         }

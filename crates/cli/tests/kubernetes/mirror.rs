@@ -1,6 +1,6 @@
 //! Rows and objects, in both directions.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use filejobs_crd::{FINALIZER, FileJob, JOB_ID_LABEL, Phase, Rows};
 use filejobs_testkit::http::Upload;
@@ -67,12 +67,21 @@ async fn an_upload_gets_an_object_that_follows_its_job() {
     wait::until(appears, DEADLINE, async || find(&first).await)
         .await
         .unwrap();
+    // By the hint, not by the look of every half minute. One of several is at once, however busy the machine is.
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        let id = place.upload(&crew, Upload::new("next.csv", ORDERS)).await;
+        let taken = Instant::now();
+        let shown = wait::until(appears, DEADLINE, async || find(&id).await);
+        shown.await.unwrap();
+        fastest = fastest.min(taken.elapsed());
+    }
+    println!("an object was there after {fastest:?}");
+    assert!(fastest < Duration::from_secs(5), "{fastest:?}");
     let upload = Upload::new("Q3 orders.csv", ORDERS).field("schema", schema());
     let id = place.upload(&crew, upload.field("priority", 7)).await;
-    let taken = Instant::now();
     let object = wait::until(appears, DEADLINE, async || find(&id).await);
     let object = object.await.unwrap();
-    println!("the object was there after {:?}", taken.elapsed());
     let name = object.name_any();
     assert_eq!(name, format!("q3-orders-{}", &id[24..]));
     assert_eq!(object.finalizers(), [FINALIZER]);

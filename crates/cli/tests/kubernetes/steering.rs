@@ -159,7 +159,7 @@ async fn a_running_job_is_held_back_ended_and_started_over_by_its_spec() {
     }
     let upload = Upload::new("big.csv", text);
     let id = place.upload(&crew, upload.field("schema", schema())).await;
-    processes::hold_child(worker.pid()).await.unwrap();
+    processes::hold_engine(worker.pid()).await.unwrap();
     let name = format!("big-{}", &id[24..]);
     shows(&place, &name, "Admitted", ("True", "Started")).await;
     // Another job of the namespace waits for the first, and says so.
@@ -180,13 +180,13 @@ async fn a_running_job_is_held_back_ended_and_started_over_by_its_spec() {
         json!({"cancel": false, "retryGeneration": 1}),
     )
     .await;
-    processes::hold_child(worker.pid()).await.unwrap();
+    processes::hold_engine(worker.pid()).await.unwrap();
     shows(&place, &name, "Finished", ("False", "InProgress")).await;
     change(&place, &name, json!({"suspend": true})).await;
     shows(&place, &name, "Suspended", ("True", "SuspendedByOwner")).await;
     released(&worker).await;
     change(&place, &name, json!({"suspend": false})).await;
-    processes::hold_child(worker.pid()).await.unwrap();
+    processes::hold_engine(worker.pid()).await.unwrap();
 
     change(&place, &name, json!({"activeDeadlineSeconds": 1})).await;
     let object = shows(&place, &name, "Finished", ("True", "DeadlineExceeded")).await;

@@ -17,7 +17,7 @@ fn planned(
         job: object.id,
         object: object.reference.clone(),
         webhook_secret: None,
-        is_of_here: true,
+        seen: filejobs_store_postgres::objects::Seen::Here,
         applied,
     });
     let wanted = link

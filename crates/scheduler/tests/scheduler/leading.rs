@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{LONG, Service, config, eventually};
 
-/// A term that nobody is to lose, and whose end nobody waits for, but in vain.
-const LASTING: Duration = Duration::from_secs(30);
+/// A term that nobody is to lose, and whose end nobody waits for.
+const LASTING: Duration = Duration::from_hours(1);
 
 /// A term whose end is waited for.
 const BRIEF: Duration = Duration::from_secs(2);

@@ -67,9 +67,19 @@ pub struct ObjectLink {
     pub applied: Applied,
     /// What signs the job's webhook; the service's own keys when absent.
     pub webhook_secret: Option<WebhookSecret>,
-    /// Whether the object has been seen in this cluster. Otherwise it may never have been here: the database may come
-    /// from another one.
-    pub is_of_here: bool,
+    /// Where the object was seen last.
+    pub seen: Seen,
+}
+
+/// Where an object was seen last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// In this cluster.
+    Here,
+    /// In another one, or before that was noted. It may never have been here: the database may come from there.
+    Elsewhere,
+    /// In another one, and not in the one that the database came to: its job goes on without it.
+    LetGo,
 }
 
 /// What came of a link that was to be made.
@@ -211,12 +221,12 @@ impl Objects {
         })
     }
 
-    /// Forgets the object of a job, which stays as it is. Nothing happens when the object has been seen in this cluster,
-    /// or the job has another one.
-    pub async fn unlink(&self, object: &ObjectRef, job: JobId) -> filejobs_store::Result<()> {
+    /// Lets the object of a job go, which stays as it is and may have another one. Nothing happens when the object has
+    /// been seen in this cluster, or the job has another one.
+    pub async fn let_go(&self, object: &ObjectRef, job: JobId) -> filejobs_store::Result<()> {
         let (uid, cluster): (Arc<str>, _) = (object.uid.as_str().into(), self.cluster.clone());
-        write!(self, "unlinking a job", [uid, cluster], |unit| {
-            unlink(unit, job, &uid, &cluster)
+        write!(self, "letting an object go", [uid, cluster], |unit| {
+            let_go(unit, job, &uid, &cluster)
         })
     }
 
@@ -368,13 +378,18 @@ async fn link(
         retries: applied.retries,
     };
     let taken = sqlx::query_scalar!(
-        r#"SELECT true AS "taken!" FROM object_links WHERE job = $1"#,
+        r#"SELECT cluster IS DISTINCT FROM '' AS "taken!" FROM object_links WHERE job = $1"#,
         id.as_uuid()
     )
     .fetch_optional(&mut *unit.connection)
     .await?;
-    if taken.is_some() {
-        return Ok(Linking::Taken);
+    match taken {
+        Some(true) => return Ok(Linking::Taken),
+        Some(false) => {
+            take_over(unit, object, standing, id).await?;
+            return Ok(Linking::Linked(Box::new(job)));
+        }
+        None => {}
     }
     if !insert(unit, object, standing, None, id).await? {
         return meanwhile(unit, object.0).await;
@@ -432,6 +447,32 @@ async fn insert(
     Ok(linked.rows_affected() > 0)
 }
 
+/// Links a job whose object was let go. What signs its webhook stays.
+async fn take_over(
+    unit: &mut Unit,
+    (object, cluster): Located<'_>,
+    applied: Applied,
+    job: JobId,
+) -> Result<()> {
+    sqlx::query!(
+        "UPDATE object_links SET uid = $1, namespace = $2, name = $3, suspend = $4, cancel = $5, priority = $6,
+            retries = $7, cluster = $8
+        WHERE job = $9",
+        object.uid,
+        object.namespace,
+        object.name,
+        applied.suspend,
+        applied.cancel,
+        i16::from(applied.priority),
+        i64::from(applied.retries),
+        cluster,
+        job.as_uuid()
+    )
+    .execute(&mut *unit.connection)
+    .await?;
+    Ok(())
+}
+
 /// A row of `object_links`.
 struct LinkRow {
     job: Uuid,
@@ -481,7 +522,11 @@ impl LinkRow {
                 name: self.name,
             },
             webhook_secret: webhook_secret.map(|(name, key)| WebhookSecret { name, key }),
-            is_of_here: self.cluster.as_deref() == Some(here),
+            seen: match self.cluster.as_deref() {
+                Some("") => Seen::LetGo,
+                Some(cluster) if cluster == here => Seen::Here,
+                _ => Seen::Elsewhere,
+            },
         })
     }
 }
@@ -535,9 +580,9 @@ async fn seen(unit: &mut Unit, jobs: &[Uuid], here: &str) -> Result<()> {
     Ok(())
 }
 
-async fn unlink(unit: &mut Unit, job: JobId, uid: &str, here: &str) -> Result<()> {
+async fn let_go(unit: &mut Unit, job: JobId, uid: &str, here: &str) -> Result<()> {
     sqlx::query!(
-        "DELETE FROM object_links WHERE job = $1 AND uid = $2 AND cluster IS DISTINCT FROM $3",
+        "UPDATE object_links SET cluster = '' WHERE job = $1 AND uid = $2 AND cluster IS DISTINCT FROM $3",
         job.as_uuid(),
         uid,
         here
@@ -601,7 +646,7 @@ async fn ended_since(
     let rows = select_jobs!(
         "WHERE j.completed_at >= $1 AND (j.completed_at, j.id) > ($1, $2)
         AND ($3::text[] IS NULL OR j.namespace = ANY($3))
-        AND (SELECT l.job FROM object_links l WHERE l.job = j.id) IS NULL
+        AND (SELECT l.job FROM object_links l WHERE l.job = j.id AND l.cluster IS DISTINCT FROM '') IS NULL
         ORDER BY j.completed_at, j.id LIMIT $4",
         Time::from(from.0),
         from.1,
@@ -624,7 +669,7 @@ async fn of_state(
     let rows = select_jobs!(
         "WHERE j.status = $1 AND (j.created_at, j.id) > ($2, $3)
         AND ($4::text[] IS NULL OR j.namespace = ANY($4))
-        AND (SELECT l.job FROM object_links l WHERE l.job = j.id) IS NULL
+        AND (SELECT l.job FROM object_links l WHERE l.job = j.id AND l.cluster IS DISTINCT FROM '') IS NULL
         ORDER BY j.created_at, j.id LIMIT $5",
         state.as_str(),
         Time::from(from.0),
@@ -682,10 +727,12 @@ async fn fail(unit: &mut Unit, id: JobId, failure: &Failure) -> Result<Job> {
 async fn remove(unit: &mut Unit, object: &ObjectRef, id: JobId) -> Result<()> {
     match jobs::lock(unit, id).await {
         Ok(job) => {
-            let uid =
-                sqlx::query_scalar!("SELECT uid FROM object_links WHERE job = $1", id.as_uuid())
-                    .fetch_optional(&mut *unit.connection)
-                    .await?;
+            let uid = sqlx::query_scalar!(
+                "SELECT uid FROM object_links WHERE job = $1 AND cluster IS DISTINCT FROM ''",
+                id.as_uuid()
+            )
+            .fetch_optional(&mut *unit.connection)
+            .await?;
             let is_its_own = uid.is_none_or(|uid| uid == object.uid);
             if !is_its_own || job.namespace.as_str() != object.namespace {
                 return Ok(());
@@ -699,7 +746,7 @@ async fn remove(unit: &mut Unit, object: &ObjectRef, id: JobId) -> Result<()> {
         Err(problem) => return Err(problem),
     }
     sqlx::query!(
-        "DELETE FROM object_links WHERE job = $1 AND uid = $2",
+        "DELETE FROM object_links WHERE job = $1 AND (uid = $2 OR cluster = '')",
         id.as_uuid(),
         object.uid
     )

@@ -12,7 +12,7 @@ use filejobs_core::failure::{Failure, FailureCode};
 use filejobs_core::{JobId, JobState, SchedulerId, Sources};
 use filejobs_store::{Error, NewJob, Store as _};
 use filejobs_store::{NewTask, TaskKind};
-use filejobs_store_postgres::objects::{Applied, Linking, ObjectRef, Objects, WebhookSecret};
+use filejobs_store_postgres::objects::{Applied, Linking, ObjectRef, Objects, Seen, WebhookSecret};
 use filejobs_store_postgres::{PostgresStore, Settings};
 use filejobs_testkit::wait::{self, DEADLINE};
 use sqlx::{Connection as _, PgConnection, Row as _};
@@ -349,28 +349,75 @@ async fn an_object_removes_no_job_of_another_object_or_namespace() {
     assert_eq!(bench.store.job(uploaded).await.unwrap(), None);
 }
 
-/// What the spec says of a job that starts over is carried out anew.
 #[tokio::test]
-async fn another_cluster_forgets_an_object_until_it_has_seen_it() {
+async fn another_cluster_lets_an_object_go_until_it_has_seen_it() {
     let bench = bench().await;
     let id = bench.create("u1", Applied::default()).await;
     let elsewhere = bench.store.objects(SchedulerId::new("a"), "elsewhere");
-    let is_of = async |objects: &Objects| {
+    let seen = async |objects: &Objects| {
         let link = objects.of_job(id).await.unwrap();
-        link.map(|link| link.is_of_here)
+        link.expect("it stays").seen
     };
-    assert_eq!(is_of(&bench.objects).await, Some(true));
-    assert_eq!(is_of(&elsewhere).await, Some(false));
-    bench.objects.unlink(&object("u1"), id).await.unwrap();
-    elsewhere.unlink(&object("u2"), id).await.unwrap();
-    assert_eq!(is_of(&bench.objects).await, Some(true), "neither forgets");
-    elsewhere.seen(&[id]).await.unwrap();
-    assert_eq!(is_of(&elsewhere).await, Some(true));
-    bench.objects.unlink(&object("u1"), id).await.unwrap();
-    assert_eq!(is_of(&elsewhere).await, None);
+    assert_eq!(seen(&bench.objects).await, Seen::Here);
+    assert_eq!(seen(&elsewhere).await, Seen::Elsewhere);
+    bench.objects.let_go(&object("u1"), id).await.unwrap();
+    elsewhere.let_go(&object("u2"), id).await.unwrap();
+    assert_eq!(seen(&bench.objects).await, Seen::Here, "neither lets it go");
+    elsewhere.let_go(&object("u1"), id).await.unwrap();
+    assert_eq!(seen(&elsewhere).await, Seen::LetGo);
     assert_eq!(bench.state(id).await, JobState::Queued);
+    // The database comes back.
+    bench.objects.seen(&[id]).await.unwrap();
+    assert_eq!(seen(&bench.objects).await, Seen::Here);
+    assert_eq!(seen(&elsewhere).await, Seen::Elsewhere);
 }
 
+#[tokio::test]
+async fn a_job_whose_object_was_let_go_may_have_another_and_keeps_what_signs_its_webhook() {
+    let bench = bench().await;
+    let secret = WebhookSecret {
+        name: "hook".to_owned(),
+        key: "signing".to_owned(),
+    };
+    let new = bench.new_job();
+    let id = new.id;
+    let elsewhere = bench.store.objects(SchedulerId::new("a"), "elsewhere");
+    let made = elsewhere
+        .create(&object("u1"), Applied::default(), Some(secret.clone()), new)
+        .await;
+    made.unwrap();
+    let link = async || {
+        let linked = bench
+            .objects
+            .link(&object("u2"), Applied::default(), id)
+            .await;
+        linked.unwrap()
+    };
+    let without = async || {
+        let jobs = bench
+            .objects
+            .without_object(None, jiff::Timestamp::MAX, None, 10);
+        jobs.await.unwrap().len()
+    };
+    assert_eq!(link().await, Linking::Taken);
+    assert_eq!(without().await, 0);
+    bench.objects.let_go(&object("u1"), id).await.unwrap();
+    assert_eq!(without().await, 1);
+    assert_eq!(job(&link().await).0, id);
+    assert_eq!(without().await, 0);
+    let now = bench.objects.of_job(id).await.unwrap().expect("linked");
+    assert_eq!(
+        (now.object, now.seen, now.webhook_secret),
+        (object("u2"), Seen::Here, Some(secret))
+    );
+    // Who was let go removes nothing; the other does.
+    bench.objects.remove(&object("u1"), id).await.unwrap();
+    assert_eq!(bench.state(id).await, JobState::Queued);
+    bench.objects.remove(&object("u2"), id).await.unwrap();
+    assert_eq!(bench.objects.of_job(id).await.unwrap(), None);
+}
+
+/// What the spec says of a job that starts over is carried out anew.
 #[tokio::test]
 async fn a_job_that_starts_over_is_neither_cancelled_nor_held_back() {
     let bench = bench().await;
@@ -411,8 +458,8 @@ async fn who_does_not_lead_changes_nothing() {
         other.remove(&object("u1"), id).await,
         Err(Error::Stale)
     ));
-    let unlinked = other.unlink(&object("u1"), id).await;
-    assert!(matches!(unlinked, Err(Error::Stale)));
+    let let_go = other.let_go(&object("u1"), id).await;
+    assert!(matches!(let_go, Err(Error::Stale)));
     assert!(matches!(other.seen(&[id]).await, Err(Error::Stale)));
     assert!(matches!(other.cancel(id).await, Err(Error::Stale)));
     assert!(matches!(other.suspend(id).await, Err(Error::Stale)));
