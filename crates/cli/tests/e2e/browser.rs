@@ -6,7 +6,6 @@ use filejobs_testkit::browser::{self, Browser, Settings};
 use filejobs_testkit::http::Upload;
 use filejobs_testkit::processes;
 use filejobs_testkit::service::{Builder, Service};
-use filejobs_testkit::wait::{self, DEADLINE};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -282,10 +281,7 @@ async fn a_job_can_be_held_back_cancelled_and_tried_again_from_its_page() -> any
     // A job whose engine stands still keeps the only slot busy for as long as that is wanted.
     let (_, upload) = sample_upload(2_000_000, 0.0);
     let busy = stage.service.submit(&upload).await?;
-    let engine = wait::until("an engine to run", DEADLINE, async || {
-        Ok(stage.service.children().first().copied())
-    });
-    processes::signal(engine.await?, "STOP")?;
+    processes::hold_engine(stage.service.pid()).await?;
     let id = stage
         .service
         .submit(&Upload::new("orders.csv", ORDERS))
@@ -326,10 +322,7 @@ async fn a_job_can_be_held_back_cancelled_and_tried_again_from_its_page() -> any
 async fn standing_job(stage: &Stage) -> anyhow::Result<String> {
     let (_, upload) = sample_upload(2_000_000, 0.0);
     let id = stage.service.submit(&upload).await?;
-    let engine = wait::until("an engine to run", DEADLINE, async || {
-        Ok(stage.service.children().first().copied())
-    });
-    processes::signal(engine.await?, "STOP")?;
+    processes::hold_engine(stage.service.pid()).await?;
     stage.open(&format!("/jobs/{id}")).await?;
     offered(stage, &["Suspend", "Cancel job"]).await?;
     Ok(id)
@@ -468,21 +461,11 @@ async fn a_press_is_a_click_although_the_list_has_changed_meanwhile() -> anyhow:
     let Some(stage) = Stage::set(Settings::default()).await? else {
         return Ok(());
     };
-    let first = stage
-        .service
-        .submit(&Upload::new("first.csv", ORDERS))
-        .await?;
-    stage.service.finished(&first).await?;
+    let ended = async |name: &str| stage.service.run(&Upload::new(name, ORDERS)).await;
+    ended("first.csv").await?;
     stage.open("/").await?;
-    stage
-        .browser
-        .press(&format!("#jobs a[href='/jobs/{first}']"))
-        .await?;
-    let second = stage
-        .service
-        .submit(&Upload::new("second.csv", ORDERS))
-        .await?;
-    stage.service.finished(&second).await?;
+    stage.browser.press("#jobs tbody a").await?;
+    ended("second.csv").await?;
     stage.browser.run("return refresh()", &[]).await?;
     // The link is still what was pressed, and where it was.
     assert_eq!(stage.texts("#jobs tbody a").await?, ["first.csv"]);
@@ -492,11 +475,7 @@ async fn a_press_is_a_click_although_the_list_has_changed_meanwhile() -> anyhow:
     // What came during a press that is no click is shown after it.
     stage.open("/").await?;
     stage.browser.press("#hand-in").await?;
-    let third = stage
-        .service
-        .submit(&Upload::new("third.csv", ORDERS))
-        .await?;
-    stage.service.finished(&third).await?;
+    ended("third.csv").await?;
     stage.browser.run("return refresh()", &[]).await?;
     stage.browser.let_go().await?;
     stage.wait_for_text("#jobs tbody", "third.csv").await?;

@@ -56,6 +56,14 @@ pub struct WebhookSecret {
     pub key: String,
 }
 
+impl WebhookSecret {
+    /// From its columns, which are there together.
+    fn of(name: Option<String>, key: Option<String>) -> Option<Self> {
+        let (name, key) = name.zip(key)?;
+        Some(Self { name, key })
+    }
+}
+
 /// A job and its object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectLink {
@@ -377,21 +385,25 @@ async fn link(
         priority: job.priority,
         retries: applied.retries,
     };
-    let taken = sqlx::query_scalar!(
-        r#"SELECT cluster IS DISTINCT FROM '' AS "taken!" FROM object_links WHERE job = $1"#,
+    // What signs its webhook goes on to the object that follows one that was let go.
+    let let_go = sqlx::query!(
+        "DELETE FROM object_links WHERE job = $1 AND cluster = '' RETURNING webhook_secret, webhook_secret_key",
         id.as_uuid()
     )
     .fetch_optional(&mut *unit.connection)
     .await?;
-    match taken {
-        Some(true) => return Ok(Linking::Taken),
-        Some(false) => {
-            take_over(unit, object, standing, id).await?;
-            return Ok(Linking::Linked(Box::new(job)));
-        }
-        None => {}
+    let taken = sqlx::query_scalar!(
+        r#"SELECT true AS "taken!" FROM object_links WHERE job = $1"#,
+        id.as_uuid()
+    )
+    .fetch_optional(&mut *unit.connection)
+    .await?;
+    if taken.is_some() {
+        return Ok(Linking::Taken);
     }
-    if !insert(unit, object, standing, None, id).await? {
+    let secret =
+        let_go.and_then(|link| WebhookSecret::of(link.webhook_secret, link.webhook_secret_key));
+    if !insert(unit, object, standing, secret.as_ref(), id).await? {
         return meanwhile(unit, object.0).await;
     }
     Ok(Linking::Linked(Box::new(job)))
@@ -447,32 +459,6 @@ async fn insert(
     Ok(linked.rows_affected() > 0)
 }
 
-/// Links a job whose object was let go. What signs its webhook stays.
-async fn take_over(
-    unit: &mut Unit,
-    (object, cluster): Located<'_>,
-    applied: Applied,
-    job: JobId,
-) -> Result<()> {
-    sqlx::query!(
-        "UPDATE object_links SET uid = $1, namespace = $2, name = $3, suspend = $4, cancel = $5, priority = $6,
-            retries = $7, cluster = $8
-        WHERE job = $9",
-        object.uid,
-        object.namespace,
-        object.name,
-        applied.suspend,
-        applied.cancel,
-        i16::from(applied.priority),
-        i64::from(applied.retries),
-        cluster,
-        job.as_uuid()
-    )
-    .execute(&mut *unit.connection)
-    .await?;
-    Ok(())
-}
-
 /// A row of `object_links`.
 struct LinkRow {
     job: Uuid,
@@ -507,7 +493,6 @@ impl LinkRow {
             table: "object_links",
             row: &self.job,
         };
-        let webhook_secret = self.webhook_secret.zip(self.webhook_secret_key);
         Ok(ObjectLink {
             job: JobId::from_uuid(self.job),
             applied: Applied {
@@ -521,7 +506,7 @@ impl LinkRow {
                 namespace: self.namespace,
                 name: self.name,
             },
-            webhook_secret: webhook_secret.map(|(name, key)| WebhookSecret { name, key }),
+            webhook_secret: WebhookSecret::of(self.webhook_secret, self.webhook_secret_key),
             seen: match self.cluster.as_deref() {
                 Some("") => Seen::LetGo,
                 Some(cluster) if cluster == here => Seen::Here,

@@ -109,6 +109,13 @@ impl Bench {
     }
 }
 
+fn secret() -> WebhookSecret {
+    WebhookSecret {
+        name: "hook".to_owned(),
+        key: "signing".to_owned(),
+    }
+}
+
 /// The job that was linked.
 #[track_caller]
 fn job(linking: &Linking) -> (JobId, JobState) {
@@ -143,10 +150,7 @@ async fn an_object_gets_one_job_however_often_it_is_asked_for() {
 #[tokio::test]
 async fn where_the_key_of_a_webhook_is_stays_known() {
     let bench = bench().await;
-    let secret = WebhookSecret {
-        name: "hook".to_owned(),
-        key: "signing".to_owned(),
-    };
+    let secret = secret();
     let new = bench.new_job();
     let id = new.id;
     let made = bench
@@ -375,10 +379,7 @@ async fn another_cluster_lets_an_object_go_until_it_has_seen_it() {
 #[tokio::test]
 async fn a_job_whose_object_was_let_go_may_have_another_and_keeps_what_signs_its_webhook() {
     let bench = bench().await;
-    let secret = WebhookSecret {
-        name: "hook".to_owned(),
-        key: "signing".to_owned(),
-    };
+    let secret = secret();
     let new = bench.new_job();
     let id = new.id;
     let elsewhere = bench.store.objects(SchedulerId::new("a"), "elsewhere");
